@@ -1,0 +1,155 @@
+"""The seam between the gateway and a model: one protocol, and every way it can fail.
+
+A provider takes an encoded Messages request and yields Messages events, whatever its upstream speaks.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gateway.messages.errors import ApiError
+from gateway.messages.events import Event
+from gateway.messages.request import MessagesRequest
+
+__all__ = [
+    "FORWARDED_HEADERS",
+    "Provider",
+    "UpstreamBroken",
+    "UpstreamError",
+    "UpstreamFailure",
+    "UpstreamRequest",
+    "UpstreamStream",
+    "UpstreamTimeout",
+]
+
+FORWARDED_HEADERS = ("anthropic-version", "anthropic-beta")
+"""The only headers of a client that ever reach an upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One model call.
+
+    `body` is encoded and asks for a stream. Of `headers` (lower-case names) only `FORWARDED_HEADERS` are
+    used. `request_id` is ours, for logs.
+    """
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        request: MessagesRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+        *,
+        drop: tuple[str, ...] = (),
+        **fields: object,
+    ) -> "UpstreamRequest":
+        """The request with `fields` replaced and `drop` left out, always asking for a stream."""
+        return cls(request.encode(drop=drop, **{**fields, "stream": True}), headers, request_id)
+
+
+class UpstreamStream(Protocol):
+    """A running answer.
+
+    `headers`: what the upstream's answer said about itself (its request-id). Iterating yields events that
+    have passed the grammar, `message_start` first, and ends after `message_stop`; anything else raises an
+    `UpstreamFailure`. An `error` event is never yielded: it raises `UpstreamError`.
+    """
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+
+class Provider(Protocol):
+    """A model behind one API. Safe for concurrent use. Every method may raise `UpstreamFailure`."""
+
+    @property
+    def name(self) -> str:
+        """For logs, metrics and audit."""
+        ...
+
+    def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[UpstreamStream]:
+        """Enters when the upstream has accepted the request. Leaving early closes its connection at once."""
+        ...
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str]) -> int:
+        """Input tokens of an encoded count_tokens body."""
+        ...
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The upstream's models, in the API's ModelInfo form as far as it goes."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes pooled connections. Idempotent."""
+        ...
+
+
+class UpstreamFailure(Exception):
+    """The upstream did not give an answer. `answer` is what the client may be told; str() is for logs."""
+
+    def __init__(self, reason: str, answer: ApiError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.answer = answer
+
+
+class UpstreamError(UpstreamFailure):
+    """The upstream answered with an error. `retry_after`: its header; `should_retry` None: no word."""
+
+    def __init__(
+        self,
+        status: int,
+        type: str,  # noqa: A002 - the field's name on the wire
+        message: str,
+        *,
+        retry_after: str | None = None,
+        should_retry: bool | None = None,
+        details: Mapping[str, Any] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        headers: dict[str, str] = {}
+        if retry_after is not None:
+            headers["retry-after"] = retry_after
+        if should_retry is not None:
+            headers["x-should-retry"] = "true" if should_retry else "false"
+        answer = ApiError(status, type, message, headers=headers, details=details)
+        super().__init__(reason or f"upstream answered {status} {type}: {message}", answer)
+        self.status = status
+        self.type = type
+        self.message = message
+        self.retry_after = retry_after
+        self.should_retry = should_retry
+
+
+class UpstreamBroken(UpstreamFailure):
+    """The upstream could not be reached, or its stream broke off or made no sense. Worth a retry."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, ApiError(502, "api_error", "The upstream model service broke off its answer."))
+
+
+class UpstreamTimeout(UpstreamFailure):
+    """The upstream kept silent for too long. Worth a retry."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, ApiError(504, "timeout_error", "The upstream model service did not answer in time."))
+
+
+def refused_credential(reason: str) -> UpstreamError:
+    """The upstream refused *our* credential. A 401 would send the client to its own login, and clients
+    retry a 500 for minutes unless told not to."""
+    return UpstreamError(
+        500,
+        "api_error",
+        "The gateway's credential was refused by its upstream model service. Tell the gateway's operator.",
+        should_retry=False,
+        reason=reason,
+    )
