@@ -1,0 +1,47 @@
+"""Who is calling: an API key as bearer or x-api-key. Neither header ever goes upstream."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from gateway.api.context import context_of
+from gateway.messages.errors import NO_RETRY, ApiError
+from gateway.store.keys import Principal
+
+
+async def authenticate(request: Request) -> Principal:
+    """The principal of the request.
+
+    Clients may send both headers, with different values; the one that authenticates counts. Every refusal
+    looks the same to the caller; the audit log knows which it was.
+    """
+    context = context_of(request)
+    refusal, key_id = "missing", None
+    for secret in _credentials(request):
+        verdict = await context.keys.verify(secret)
+        if verdict.principal is not None:
+            return verdict.principal
+        refusal = verdict.refusal or "unknown"
+        key_id = verdict.record.id if verdict.record is not None else None
+    await context.services.audit.record(
+        "auth.refused",
+        session=None,
+        principal=None,
+        body={
+            "refusal": refusal,
+            "key_id": key_id,
+            "peer": request.client.host if request.client is not None else None,
+            "path": request.url.path,
+        },
+    )
+    if refusal == "missing":
+        text = "x-api-key or Authorization header is required: send a key made by `bulkhead keys create`."
+    else:
+        text = "invalid api key: make one with `bulkhead keys create`."
+    raise ApiError(401, "authentication_error", text, headers=NO_RETRY)
+
+
+def _credentials(request: Request) -> list[str]:
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    offered = [bearer.strip() if scheme.lower() == "bearer" else "", request.headers.get("x-api-key", "").strip()]
+    return list(dict.fromkeys(secret for secret in offered if secret))

@@ -1,0 +1,78 @@
+"""The one place where anything that went wrong becomes an answer in the API's envelope."""
+
+from __future__ import annotations
+
+import secrets
+
+import structlog
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.audit.errors import AuditUnavailable
+from gateway.messages import jsonbytes
+from gateway.messages.errors import NO_RETRY, ApiError
+from gateway.providers.base import UpstreamFailure
+from gateway.sandbox.errors import SandboxError
+
+log = structlog.get_logger(__name__)
+
+
+class RequestIds:
+    """Gives every request an id: in `request.state`, in the answer's `request-id` header, in log lines."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"request-id", request_id.encode())]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            await self._app(scope, receive, named)
+
+
+def answer_of(failure: Exception, request_id: str) -> ApiError:
+    """The answer for a failure outside a turn."""
+    if isinstance(failure, ApiError):
+        return failure
+    if isinstance(failure, UpstreamFailure):
+        return failure.answer
+    if isinstance(failure, AuditUnavailable):
+        return ApiError(500, "api_error", f"Nothing was run: {failure}.", headers=NO_RETRY)
+    if isinstance(failure, SandboxError):
+        return ApiError(500, "api_error", str(failure), headers=NO_RETRY)
+    if isinstance(failure, HTTPException):
+        return _of_http(failure)
+    log.error("request_failed", exc_info=failure)
+    return ApiError(500, "api_error", f"The gateway failed; its log names request {request_id}.")
+
+
+def _of_http(failure: HTTPException) -> ApiError:
+    if failure.status_code == 405:
+        return ApiError(405, "invalid_request_error", "This method is not offered here.", headers=failure.headers)
+    if failure.status_code == 404:
+        return ApiError(404, "not_found_error", "There is nothing at this path.")
+    return ApiError(failure.status_code, None, str(failure.detail), headers=failure.headers)
+
+
+def install(app: FastAPI) -> None:
+    """Handlers for every kind of failure."""
+
+    async def handle(request: Request, failure: Exception) -> Response:
+        request_id = getattr(request.state, "request_id", "")
+        error = answer_of(failure, request_id)
+        body = jsonbytes.encode(error.envelope(request_id))
+        return Response(body, error.status, dict(error.headers), "application/json")
+
+    for kind in (ApiError, UpstreamFailure, AuditUnavailable, SandboxError, HTTPException, Exception):
+        app.add_exception_handler(kind, handle)

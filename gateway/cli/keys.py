@@ -1,0 +1,141 @@
+"""`bulkhead keys`: who may call the gateway. Each change and its audit event are one transaction."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from gateway.audit.body import encode_body
+from gateway.audit.chain import make_entry
+from gateway.audit.writer import append, open_chain
+from gateway.cli.common import (
+    CommandFailed,
+    WrongUsage,
+    moment,
+    operator,
+    print_json,
+    show_time,
+    store_for_reading,
+    store_for_writing,
+)
+from gateway.settings import load_settings
+from gateway.store.engine import writing
+from gateway.store.keys import KeyRecord, Keys
+
+app = typer.Typer(help="Make, list and revoke the API keys of callers.", no_args_is_help=True, add_completion=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog="Example: bulkhead keys create laptop --subject alice --expires 90d")
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is called in lists and in the audit log.")],
+    subject: Annotated[
+        str | None, typer.Option(help="Whom it stands for: sessions belong to the subject. Default: you.")
+    ] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(help="Narrow the key to this directory below WORKSPACE_ROOT.")
+    ] = None,
+    mode: Annotated[
+        Literal["bind", "copy"] | None, typer.Option(help="How sandboxes of this key get the workspace.")
+    ] = None,
+    expires: Annotated[str | None, typer.Option(help="When it ends: 90d, 12h or a date.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print its secret, which is shown this once."""
+    settings = load_settings()
+    ends = None if expires is None else moment(expires)
+    if ends is not None and ends <= time.time():
+        raise WrongUsage(f"--expires {expires} is in the past.")
+    place = None if workspace is None else workspace.expanduser().resolve()
+    if place is not None and not place.is_relative_to(settings.workspace_root.resolve()):
+        raise WrongUsage(f"--workspace {place} is not below WORKSPACE_ROOT, {settings.workspace_root}.")
+    with store_for_writing(settings) as engine:
+        seal = open_chain(engine, settings.audit_key_path)
+        with writing(engine) as connection:
+            try:
+                record, secret = Keys(engine).create(
+                    name,
+                    subject or getpass.getuser(),
+                    None if place is None else str(place),
+                    mode,
+                    ends,
+                    connection=connection,
+                )
+            except ValueError as error:
+                raise WrongUsage(f"{error}.") from None
+            body = {
+                "key_id": record.id,
+                "name": record.name,
+                "subject": record.subject,
+                "workspace": record.workspace,
+                "workspace_mode": record.workspace_mode,
+                "expires_at": record.expires_at,
+                "by": operator(),
+            }
+            entry = make_entry("key.created", session=None, principal=record.subject, body=encode_body(body))
+            append(connection, seal, [entry])
+    if as_json:
+        print_json({**asdict(record), "secret": secret})
+        return
+    typer.echo(f"Key {record.id} ({record.name}) for {record.subject}; the secret is not shown again:", err=True)
+    typer.echo(secret)
+
+
+@app.command("list", epilog="Example: bulkhead keys list --json")
+def list_keys(as_json: AsJson = False) -> None:
+    """Show every key ever made; never a secret."""
+    settings = load_settings()
+    with store_for_reading(settings) as engine:
+        records = Keys(engine).list()
+    if as_json:
+        print_json([{**asdict(record), "state": _state(record)} for record in records])
+        return
+    table = Table(
+        Column("id", no_wrap=True), "name", "subject", "state", "workspace", "created", "expires", "last used"
+    )
+    for record in records:
+        table.add_row(
+            record.id,
+            record.name,
+            record.subject,
+            _state(record),
+            record.workspace or "-",
+            show_time(record.created_at),
+            show_time(record.expires_at),
+            show_time(record.last_used_at),
+        )
+    Console(markup=False).print(table)
+
+
+@app.command(epilog="Example: bulkhead keys revoke 2be876cbf93f")
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `bulkhead keys list` shows.")],
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a key for good; a running gateway refuses it within two seconds."""
+    settings = load_settings()
+    with store_for_writing(settings) as engine:
+        seal = open_chain(engine, settings.audit_key_path)
+        with writing(engine) as connection:
+            record = Keys(engine).revoke(key_id, connection=connection)
+            if record is None:
+                raise CommandFailed(f"there is no key {key_id!r}; see `bulkhead keys list`.")
+            body = {"key_id": record.id, "name": record.name, "subject": record.subject, "by": operator()}
+            entry = make_entry("key.revoked", session=None, principal=record.subject, body=encode_body(body))
+            append(connection, seal, [entry])
+    if as_json:
+        print_json(asdict(record))
+        return
+    typer.echo(f"Key {record.id} ({record.name}) is revoked.")
+
+
+def _state(record: KeyRecord) -> str:
+    return record.refusal(time.time()) or "good"
