@@ -94,9 +94,7 @@ async def _context(settings: Settings, foundation: _Foundation) -> AsyncIterator
     )
     provider = _provider(settings)
     turns = Turns(settings.grace_seconds)
-    services = Services(
-        provider, open_sessions, Workbenches(settings.tool_output_bytes), audit, _turn_limits(settings)
-    )
+    services = Services(provider, open_sessions, Workbenches(settings.tool_output_bytes), audit, _turn_limits(settings))
     sealer = Sealer.from_file(settings.data_dir / "seal.key")
     context = ApiContext(
         settings, KeyCache(Keys(foundation.engine)), services, turns, sealer, records, lambda: audit.broken

@@ -59,6 +59,13 @@ class PlannedCall:
             return self.tool.headline(self.input)
         return ""
 
+    @property
+    def finished(self) -> ToolResult:
+        """The result; only once `output` has ended."""
+        if self.result is None:
+            raise RuntimeError(f"call {self.id} has no result yet")
+        return self.result
+
     def show(self, text: str) -> None:
         if text:
             self.pieces.append(text)
@@ -175,14 +182,10 @@ class CallRunner:
             "decision": call.decision.reason,
         }
 
-    def _outcome(
-        self, call: PlannedCall, result: ToolResult | None, error: Exception | None, elapsed: float
-    ) -> Json:
+    def _outcome(self, call: PlannedCall, result: ToolResult | None, error: Exception | None, elapsed: float) -> Json:
         body: Json = {"turn": self._facts.turn_id, "call": call.id, "tool": call.name, "ms": elapsed}
         if result is None:
-            outcome = (
-                "cancelled" if error is None else "lost" if not isinstance(error, ToolhostError) else "error"
-            )
+            outcome = "cancelled" if error is None else "lost" if not isinstance(error, ToolhostError) else "error"
             if error is not None:
                 body["error"] = str(error)
             return {**body, "outcome": outcome}

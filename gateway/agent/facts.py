@@ -31,6 +31,10 @@ class TurnFacts:
     display: bool
     client: str
     """The client's name and version, as it says."""
+    digest: str
+    """Of the normalised conversation."""
+    cache_marks: int
+    """Cache breakpoints that the client set, of at most four."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,11 +69,7 @@ def _split(message: Message, pairs: Pairs, seen: set[str]) -> tuple[list[Message
     """The message as turns, and the results still owed to the calls of its last turn."""
     if isinstance(message.content, str) or not any(_ours(block) for block in message.content):
         return [message], []
-    results = {
-        str(block.get("tool_use_id")): block
-        for block in message.content
-        if block.type.endswith("_tool_result")
-    }
+    results = {str(block.get("tool_use_id")): block for block in message.content if block.type.endswith("_tool_result")}
     turns: list[Message] = []
     current: list[Block] = []
     owed: list[Block] = []

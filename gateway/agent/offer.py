@@ -28,9 +28,7 @@ class Offer:
         return any(who in (Disposition.GATEWAY, Disposition.SHARED) for who in self.who.values())
 
 
-def offer_for(
-    request: MessagesRequest, *, sandboxed: bool, claude_code: bool, client_tools: Sequence[str]
-) -> Offer:
+def offer_for(request: MessagesRequest, *, sandboxed: bool, claude_code: bool, client_tools: Sequence[str]) -> Offer:
     """In mode `client` (`sandboxed` false) everything goes back to the client as it came."""
     who: dict[str, Disposition] = {}
     tools: list[Tool] = []

@@ -16,8 +16,6 @@ from gateway.messages.sse_writer import SseWriter
 
 Json = dict[str, Any]
 
-DISPLAY_MARK: Json = {"display_only": True}
-
 
 class Output:
     """One per turn. `blocks` are the finished blocks so far, as the client has them."""
@@ -27,6 +25,7 @@ class Output:
         self._model = model
         self._seen = Assembler()
         self._writer = SseWriter(self._seen.feed)
+        self._displaying = False
         self.last_write = time.monotonic()
 
     @property
@@ -58,11 +57,22 @@ class Output:
 
     def close_block(self) -> None:
         """Close the open block, if there is one."""
+        self._displaying = False
         if self._writer.open_type is not None:
             self._append(self._writer.close_block())
 
     def whole_block(self, block: Mapping[str, Any]) -> None:
         self._append(self._writer.whole_block(block))
+
+    def open_display(self) -> None:
+        """A block for the person's eyes; it comes back with its mark and is taken out again."""
+        self.open_block({"type": "text", "text": "", MARK: {"display_only": True}})
+        self._displaying = True
+
+    def show(self, text: str) -> None:
+        """Text into the open display block, if there is one."""
+        if text and self._displaying:
+            self.delta({"type": "text_delta", "text": text})
 
     def text(self, text: str) -> None:
         """A block of untagged text."""
@@ -101,9 +111,7 @@ class Output:
     ) -> None:
         """The end of a turn that went well; `message` is the upstream's last one, for its other fields."""
         closing = message or {}
-        extra = {
-            name: closing[name] for name in ("stop_details", "container") if closing.get(name) is not None
-        }
+        extra = {name: closing[name] for name in ("stop_details", "container") if closing.get(name) is not None}
         event = {name: closing[name] for name in ("context_management",) if closing.get(name) is not None}
         self._append(self._writer.finish(stop_reason, usage, closing.get("stop_sequence"), extra, event))
         self._log.end()

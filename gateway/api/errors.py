@@ -10,13 +10,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.agent.failures import answer_of
 from gateway.audit.errors import AuditUnavailable
 from gateway.messages import jsonbytes
-from gateway.messages.errors import NO_RETRY, ApiError
+from gateway.messages.errors import ApiError
 from gateway.providers.base import UpstreamFailure
 from gateway.sandbox.errors import SandboxError
-
-log = structlog.get_logger(__name__)
 
 
 class RequestIds:
@@ -41,22 +40,6 @@ class RequestIds:
             await self._app(scope, receive, named)
 
 
-def answer_of(failure: Exception, request_id: str) -> ApiError:
-    """The answer for a failure outside a turn."""
-    if isinstance(failure, ApiError):
-        return failure
-    if isinstance(failure, UpstreamFailure):
-        return failure.answer
-    if isinstance(failure, AuditUnavailable):
-        return ApiError(500, "api_error", f"Nothing was run: {failure}.", headers=NO_RETRY)
-    if isinstance(failure, SandboxError):
-        return ApiError(500, "api_error", str(failure), headers=NO_RETRY)
-    if isinstance(failure, HTTPException):
-        return _of_http(failure)
-    log.error("request_failed", exc_info=failure)
-    return ApiError(500, "api_error", f"The gateway failed; its log names request {request_id}.")
-
-
 def _of_http(failure: HTTPException) -> ApiError:
     if failure.status_code == 405:
         return ApiError(405, "invalid_request_error", "This method is not offered here.", headers=failure.headers)
@@ -70,7 +53,7 @@ def install(app: FastAPI) -> None:
 
     async def handle(request: Request, failure: Exception) -> Response:
         request_id = getattr(request.state, "request_id", "")
-        error = answer_of(failure, request_id)
+        error = _of_http(failure) if isinstance(failure, HTTPException) else answer_of(failure, request_id)
         body = jsonbytes.encode(error.envelope(request_id))
         return Response(body, error.status, dict(error.headers), "application/json")
 

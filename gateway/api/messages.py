@@ -43,7 +43,7 @@ async def create_message(request: Request) -> Response:
     _check_model(context, parsed)
     client = client_facts(request.headers, parsed)
     facts = _turn_facts(context, principal, parsed, client, request)
-    key = _turn_key(principal, parsed, client) if client.named else None
+    key = _turn_key(facts, parsed) if client.named else None
 
     async def work(turn: Turn) -> None:
         await TurnRun(facts, turn, context.services, Pairs(context.sealer, principal.subject)).run()
@@ -100,6 +100,8 @@ def _turn_facts(
         directory=working_directory(parsed.system_text, parsed.messages),
         display=display,
         client=client.program,
+        digest=turn_digest(parsed.messages),
+        cache_marks=parsed.encode().count(b'"cache_control"'),
     )
 
 
@@ -118,10 +120,10 @@ def _workspace(context: ApiContext, principal: Principal) -> Workspace:
     return Workspace(principal.workspace_mode or context.settings.workspace_mode, source, source)
 
 
-def _turn_key(principal: Principal, parsed: MessagesRequest, client: ClientFacts) -> TurnKey:
+def _turn_key(facts: TurnFacts, parsed: MessagesRequest) -> TurnKey:
     tools = ",".join(sorted(tool.name for tool in parsed.tools))
-    basis = [turn_digest(parsed.messages), parsed.model, parsed.system_text, tools]
-    return TurnKey(principal.subject, client.session, client.agent, sha256(jsonbytes.encode(basis)).hexdigest())
+    basis = jsonbytes.encode([facts.digest, parsed.model, parsed.system_text, tools])
+    return TurnKey(facts.session.subject, facts.session.client_session, facts.agent, sha256(basis).hexdigest())
 
 
 def _forwarded(request: Request) -> dict[str, str]:

@@ -20,9 +20,7 @@ OUTPUT_FILE_LIMIT = 64 * 1024 * 1024
 """Bytes of a job's output file; what comes after is dropped."""
 
 
-async def start_job(
-    bench: Workbench, arguments: BashInput, argv: list[str], env: Mapping[str, str]
-) -> ToolResult:
+async def start_job(bench: Workbench, arguments: BashInput, argv: list[str], env: Mapping[str, str]) -> ToolResult:
     """Start it and return at once; raises `ToolhostError` when it cannot start."""
     job_id = bench.next_id("b")
     path = f"{TASKS_DIRECTORY}/{job_id}.output"
@@ -83,9 +81,7 @@ async def _report(bench: Workbench, job: BackgroundJob, retrieval: str) -> ToolR
     ]
     if exit_ is not None:
         job.reported = True
-        parts.append(
-            f"<exit_code>{exit_.code if exit_.code is not None else 128 + (exit_.signal or 0)}</exit_code>"
-        )
+        parts.append(f"<exit_code>{exit_.code if exit_.code is not None else 128 + (exit_.signal or 0)}</exit_code>")
     parts.append(f"<output>\n{(await _output(bench, job)).rstrip()}\n</output>")
     return ToolResult("\n\n".join(parts))
 

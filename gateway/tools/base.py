@@ -43,11 +43,11 @@ class ToolResult:
 
     @property
     def text(self) -> str:
-        """The text part, for people."""
+        """The text part, for people: without the marks that models know."""
         if self.shown is not None:
             return self.shown
         if isinstance(self.content, str):
-            return self.content
+            return self.content.removeprefix("<tool_use_error>").removesuffix("</tool_use_error>")
         return "\n".join(block.get("text", f"[{block.get('type')}]") for block in self.content)
 
 

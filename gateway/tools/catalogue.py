@@ -7,8 +7,9 @@ from typing import Any
 
 from gateway.tools.background import BashOutput, KillShell, TaskOutput, TaskStop
 from gateway.tools.base import Tool
-from gateway.tools.files import Edit, Read, Write
+from gateway.tools.change import Edit, Write
 from gateway.tools.notebook import NotebookEdit
+from gateway.tools.read import Read
 from gateway.tools.search import Glob, Grep
 from gateway.tools.shell import Bash
 

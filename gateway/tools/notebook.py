@@ -26,9 +26,7 @@ def render_notebook(cells: Sequence[Cell]) -> list[Json]:
                 text += f"\n{output.text}"
                 continue
             blocks.append({"type": "text", "text": text})
-            blocks.append(
-                {"type": "image", "source": {"type": "base64", **output.image}}
-            )
+            blocks.append({"type": "image", "source": {"type": "base64", **output.image}})
             text = ""
     if text or not blocks:
         blocks.append({"type": "text", "text": text or "(the notebook has no cells)"})

@@ -81,9 +81,7 @@ def _expected(expected: Any) -> str:
     if typing.get_origin(expected) in (typing.Union, types.UnionType):
         return _expected(typing.get_args(expected)[0])
     names = {str: "string", bool: "boolean", int: "int", float: "number"}
-    return next(
-        (names[scalar] for scalar in (str, bool, int, float) if scalar in _scalars(expected)), "object"
-    )
+    return next((names[scalar] for scalar in (str, bool, int, float) if scalar in _scalars(expected)), "object")
 
 
 def _kind(value: Any) -> str:

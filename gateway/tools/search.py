@@ -9,8 +9,8 @@ import re
 from gateway.sandbox.errors import ToolhostError
 from gateway.tools.base import Effect, Show, Tool, ToolResult
 from gateway.tools.captured import Captured
-from gateway.tools.files import absolute, explained
 from gateway.tools.inputs import GlobInput, GrepInput
+from gateway.tools.paths import absolute, explained
 from gateway.tools.texts import tool_use_error
 from gateway.tools.workbench import Workbench
 

@@ -63,9 +63,7 @@ class Bash(Tool[BashInput]):
             return _not_started(bench, error)
         return await self._foreground(arguments, bench, process, show)
 
-    async def _foreground(
-        self, arguments: BashInput, bench: Workbench, process: Process, show: Show
-    ) -> ToolResult:
+    async def _foreground(self, arguments: BashInput, bench: Workbench, process: Process, show: Show) -> ToolResult:
         asked = arguments.timeout if arguments.timeout and arguments.timeout > 0 else DEFAULT_TIMEOUT_MS
         timeout_ms = min(asked, MAX_TIMEOUT_MS)
         captured = Captured(bench.output_limit)

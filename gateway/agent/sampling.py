@@ -1,0 +1,114 @@
+"""One model call: the request for the upstream, its answer to the client as it comes, tool calls held back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from gateway.agent.facts import TurnFacts
+from gateway.agent.output import Output
+from gateway.agent.records import TurnRecords
+from gateway.agent.retry import wait_before_retry
+from gateway.messages.assemble import Assembler
+from gateway.messages.blocks import Message
+from gateway.messages.events import (
+    CONTENT_BLOCK_DELTA,
+    CONTENT_BLOCK_START,
+    CONTENT_BLOCK_STOP,
+    MESSAGE_START,
+    Event,
+)
+from gateway.providers.base import Provider, UpstreamFailure, UpstreamRequest
+
+log = structlog.get_logger(__name__)
+
+
+class Sampler:
+    """Samples for one turn. Raises `UpstreamFailure` when there is no whole answer, `AuditUnavailable` before
+    the upstream is asked."""
+
+    def __init__(self, facts: TurnFacts, provider: Provider, out: Output, records: TurnRecords) -> None:
+        self._facts = facts
+        self._provider = provider
+        self._out = out
+        self._records = records
+
+    async def sample(self, step: int, messages: Sequence[Message]) -> Assembler:
+        """The whole answer. A failure of the first step is the client's to retry; later ones are retried here
+        as long as nothing of the answer was sent, since the client would be left with half a turn."""
+        attempt = 0
+        while True:
+            attempt += 1
+            sent = len(self._out.blocks)
+            try:
+                return await self._call(step, messages)
+            except UpstreamFailure as failure:
+                untouched = step > 1 and len(self._out.blocks) == sent
+                wait = wait_before_retry(failure, attempt) if untouched else None
+                if wait is None:
+                    raise
+                log.warning("upstream_retried", turn=self._facts.turn_id, attempt=attempt, reason=failure.reason)
+                await asyncio.sleep(wait)
+
+    async def _call(self, step: int, messages: Sequence[Message]) -> Assembler:
+        body = self._body(step, messages)
+        intent = await self._records.model_call(step, len(messages), body)
+        began = time.monotonic()
+        answer = Assembler()
+        upstream_request: str | None = None
+        problem: str | None = "cancelled"
+        try:
+            request = UpstreamRequest(body, self._facts.headers, self._facts.request_id)
+            async with self._provider.stream(request) as stream:
+                upstream_request = stream.headers.get("request-id")
+                async for event in stream:
+                    answer.feed(event)
+                    self._forward(event, answer)
+            problem = None
+            return answer
+        except UpstreamFailure as failure:
+            problem = failure.reason
+            raise
+        finally:
+            await self._records.model_result(intent, answer, upstream_request, began, problem)
+
+    def _body(self, step: int, messages: Sequence[Message]) -> bytes:
+        facts = self._facts
+        fields: dict[str, object] = {"messages": self._marked(messages) if step > 1 else messages, "stream": True}
+        drop: list[str] = []
+        if facts.offer.changed:
+            fields["tools"] = facts.offer.tools
+        choice = facts.request.tool_choice
+        if choice is not None and not facts.offer.tools:
+            drop.append("tool_choice")
+        elif choice is not None and step > 1 and choice.get("type") in ("any", "tool"):
+            # A forced call that the gateway has answered would be forced for ever.
+            kept = {key: value for key, value in choice.items() if key == "disable_parallel_tool_use"}
+            fields["tool_choice"] = {"type": "auto", **kept}
+        return facts.request.encode(drop=drop, **fields)
+
+    def _marked(self, messages: Sequence[Message]) -> list[Message]:
+        """The newest result marked as a cache breakpoint, where the client uses them and has one of four left."""
+        *before, last = messages
+        marks = self._facts.cache_marks
+        if not 0 < marks < 4 or last.role != "user" or not last.blocks:
+            return [*before, last]
+        *others, newest = last.blocks
+        return [*before, last.with_content([*others, newest.replace(cache_control={"type": "ephemeral"})])]
+
+    def _forward(self, event: Event, answer: Assembler) -> None:
+        """Everything but tool calls goes to the client as it comes; calls wait until the answer is whole."""
+        if event.name == MESSAGE_START:
+            self._out.start(event.data["message"])
+        elif event.name == CONTENT_BLOCK_START:
+            if event.data["content_block"].get("type") != "tool_use":
+                self._out.open_block(event.data["content_block"])
+        elif answer.content and answer.content[-1].get("type") == "tool_use":
+            return
+        elif event.name == CONTENT_BLOCK_DELTA:
+            self._out.delta(event.data["delta"])
+        elif event.name == CONTENT_BLOCK_STOP:
+            self._out.close_block()
