@@ -100,7 +100,7 @@ class Bash(Tool[BashInput]):
             return _failure(137, f"{reason}\n{output}", {**facts, "limit": "output_bytes"})
         code = exit_.code if exit_.code is not None else 128 + (exit_.signal or 0)
         facts["exit_code"] = code
-        if code != 0 and not (code == 1 and _one_is_an_answer(arguments.command)):
+        if code != 0 and not (code == 1 and status_one_is_an_answer(arguments.command)):
             return _failure(code, output, facts)
         return await _success(bench, code, captured, exit_, facts)
 
@@ -157,7 +157,7 @@ def _move(bench: Workbench, exit_: Exit) -> str:
     return f"Shell cwd was reset to {bench.start_directory}"
 
 
-def _one_is_an_answer(command: str) -> bool:
+def status_one_is_an_answer(command: str) -> bool:
     """Whether the last command of the line is one whose status 1 is an answer."""
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
