@@ -77,9 +77,8 @@ class BubblewrapSandbox:
         self.uid = checked.uid
 
     @property
-    def init_pid(self) -> int:
-        """The toolhost's process id outside."""
-        return self._child.init
+    def ended(self) -> bool:
+        return self._child.ended
 
     async def attach(self) -> ByteStream:
         if self._attached or self._child.ended:
@@ -88,7 +87,7 @@ class BubblewrapSandbox:
         return self._child.stream
 
     async def alive(self) -> bool:
-        return not self._child.ended
+        return not self.ended
 
     async def stderr_tail(self) -> str:
         return self._child.stderr_tail()
@@ -133,7 +132,7 @@ class BubblewrapDriver:
         if spec.profile != "default":
             raise SandboxUnavailable("unknown_profile", f"no profile {spec.profile!r} here")
         sandbox = await self._spawn(self._checked(spec), None, spec.session)
-        self._open.add(sandbox)
+        self._open = {item for item in self._open if not item.ended} | {sandbox}
         return sandbox
 
     async def reap(self, keep: Collection[str]) -> list[str]:

@@ -76,7 +76,7 @@ class Channel:
         self._broken = asyncio.Event()
         self._hello: asyncio.Future[Hello] | None = None
         self._nonce = b""
-        self._resuming = False
+        self._attempt = 0
         self._sent = 0
         self._received = 0
         self._ack_sent = 0
@@ -249,11 +249,12 @@ class Channel:
                 raise ChannelBroken("acknowledges what was never sent")
             self._unacked.acknowledged(header.ack)
             if header.seq == 0:
-                self._control_frame(header)
+                if header.method is not None:
+                    raise ChannelBroken("unexpected control frame")
                 continue
             if header.seq <= self._received:
                 continue
-            if header.seq != self._received + 1 or self._resuming:
+            if header.seq != self._received + 1:
                 raise ChannelBroken("gap in the sequence")
             self._received = header.seq
             self._ack_bytes += len(payload)
@@ -268,13 +269,6 @@ class Channel:
         self._ack_timer = None
         if self._received != self._ack_sent and self._failure is None:
             self._control()
-
-    def _control_frame(self, header: frames.Header) -> None:
-        if header.method is None:
-            return
-        if header.method != "resumed" or not self._resuming:
-            raise ChannelBroken("unexpected control frame")
-        self._resuming = False
 
     def _dispatch(self, header: frames.Header, payload: bytes) -> None:
         if header.seq == 1 or self._hello is None or not self._hello.done():
@@ -342,43 +336,51 @@ class Channel:
 
     async def _resume_on(self, stream: ByteStream) -> ByteStream:
         try:
+            self._attempt += 1
             stream.write(self._nonce)
-            stream.write(frames.encode({"seq": 0, "ack": self._received, "method": "resume"}))
-            rest = await self._find_marker(stream)
+            hail = {"seq": 0, "ack": self._received, "id": self._attempt, "method": "resume"}
+            stream.write(frames.encode(hail))
+            ack, rest = await self._answer_to_resume(stream)
             self._parser.reset()
-            self._resuming = True
-            while True:
-                # Frames of one chunk are in order, so `resumed` is read before anything sent after it.
-                self._take(rest)
-                if not self._resuming:
-                    break
-                rest = await stream.read()
-                if not rest:
-                    raise StreamClosed("the stream ended before it resumed")
+            if not 0 <= ack <= self._sent:
+                raise ChannelBroken("acknowledges what was never sent")
+            self._unacked.acknowledged(ack)
+            self._take(rest)
             self._stream = stream
             for front, payload in self._unacked.frames():
                 self._write(front, payload)
             self._control()
         except BaseException:
-            self._resuming = False
             self._stream = None
             await stream.aclose()
             raise
         return stream
 
-    async def _find_marker(self, stream: ByteStream) -> bytes:
-        tail = b""
+    async def _answer_to_resume(self, stream: ByteStream) -> tuple[int, bytes]:
+        """(ack of the toolhost, bytes after its answer). What comes before is of the broken stream; an answer
+        to an earlier attempt is passed over, because the toolhost starts anew for this one."""
+        marker = self._nonce
+        buffer = b""
         seen = 0
         while data := await stream.read():
-            window = tail + data
-            at = window.find(self._nonce)
-            if at >= 0:
-                return window[at + len(self._nonce) :]
-            tail = window[-(len(self._nonce) - 1) :]
             seen += len(data)
+            buffer += data
+            while (at := buffer.find(marker)) >= 0:
+                buffer = buffer[at:]
+                answer = frames.FrameParser.first(buffer[len(marker) :])
+                if answer is None:
+                    break
+                header, rest = answer
+                if header.seq or header.method != "resumed":
+                    raise ChannelBroken("no answer to resume behind the marker")
+                if header.id == self._attempt:
+                    return header.ack, rest
+                buffer = rest
+            if not buffer.startswith(marker):
+                buffer = buffer[-(len(marker) - 1) :]
             if seen > MARKER_SEARCH:
                 raise ChannelBroken("no resume marker in sight")
-        raise StreamClosed("the stream ended before the marker")
+        raise StreamClosed("the stream ended before it resumed")
 
     def _fail(self, error: SandboxError) -> None:
         if self._failure is not None:

@@ -60,6 +60,17 @@ class FrameParser:
     def reset(self) -> None:
         self._buffer = bytearray()
 
+    @classmethod
+    def first(cls, data: bytes) -> tuple[Header, bytes] | None:
+        """The header of the first frame, which has no payload, and the bytes after it; None until complete."""
+        parser = cls()
+        for header, payload in parser.feed(data):
+            if payload:
+                raise ChannelBroken("a control frame has no payload")
+            size = 8 + int.from_bytes(data[:4], "big")
+            return header, data[size:]
+        return None
+
     def feed(self, data: bytes) -> Iterator[tuple[Header, bytes]]:
         buffer = self._buffer
         buffer += data

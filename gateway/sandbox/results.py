@@ -84,6 +84,7 @@ class Lines(msgspec.Struct, frozen=True):
     truncated_lines: int
     has_bom: bool
     crlf: bool
+    final_newline: bool
     text: str = ""
 
 

@@ -92,23 +92,31 @@ async def _read_text(bench: Workbench, path: str, arguments: ReadInput) -> ToolR
         stat = await bench.toolhost.stat(path)
         if stat.kind == "file" and stat.size > READ_BYTES:
             return _too_large(stat.size)
-    lines = await bench.toolhost.read_lines(path, first, arguments.limit or 1_000_000, max_bytes=READ_BYTES * 4)
+    lines = await bench.toolhost.read_lines(
+        path, first, arguments.limit or 1_000_000, max_bytes=READ_BYTES * 4, max_line=READ_TOKENS * 4
+    )
     bench.seen[path] = Version(lines.mtime_ns, lines.size)
+    texts = lines.text.split("\n")[:-1]
+    total = lines.total_lines or lines.first + lines.count - 1
+    room = arguments.limit is None or first + arguments.limit > total + 1
+    whole = lines.first + lines.count > total
+    if lines.final_newline:
+        # As an editor counts: what follows the last line end is one more, empty line.
+        total += 1
+        if whole and room and (texts or first == total):
+            texts.append("")
     if lines.size == 0:
         return ToolResult(_reminder("Warning: the file exists but the contents are empty."), shown="(empty file)")
-    if lines.count == 0:
+    if not texts:
         return ToolResult(
             _reminder(
                 f"Warning: the file exists but is shorter than the provided offset ({asked}). "
-                f"The file has {lines.total_lines} lines."
+                f"The file has {total} lines."
             )
         )
-    texts = lines.text.split("\n")
     tokens = len(lines.text) // 4
-    total = lines.total_lines or lines.first + lines.count - 1
-    cut = arguments.limit is None and lines.first + lines.count <= total
     notice = ""
-    if tokens > READ_TOKENS or cut:
+    if tokens > READ_TOKENS or (arguments.limit is None and not whole):
         if arguments.limit is not None:
             return ToolResult(
                 f"File content ({tokens} tokens) exceeds maximum allowed tokens ({READ_TOKENS}). Use offset and "
@@ -117,10 +125,8 @@ async def _read_text(bench: Workbench, path: str, arguments: ReadInput) -> ToolR
                 is_error=True,
             )
         texts, notice = _first_page(texts, lines.first, total, tokens)
-    number = asked
-    numbered = "\n".join(f"{number + at}\t{text}" for at, text in enumerate(texts))
-    shown = f"{len(texts)} lines"
-    return ToolResult(notice + numbered, facts={"path": path, "bytes": len(numbered)}, shown=shown)
+    numbered = "\n".join(f"{asked + at}\t{text}" for at, text in enumerate(texts))
+    return ToolResult(notice + numbered, facts={"path": path, "bytes": len(numbered)}, shown=f"{len(texts)} lines")
 
 
 def _first_page(texts: list[str], first: int, total: int, tokens: int) -> tuple[list[str], str]:

@@ -147,7 +147,10 @@ def _content_options(arguments: GrepInput) -> list[str]:
 
 async def _ripgrep(bench: Workbench, argv: list[str], cwd: str) -> tuple[int | None, str, str]:
     """Exit code (None when it had to be stopped), output, and what it said on stderr."""
-    process = await bench.toolhost.spawn(argv, cwd=cwd, env=RG_ENV)
+    try:
+        process = await bench.toolhost.spawn(argv, cwd=cwd, env=RG_ENV)
+    except ToolhostError as error:
+        raise ToolhostError("unsupported", f"ripgrep cannot be started in this sandbox: {error}") from error
     output, errors = Captured(GREP_BYTES), Captured(64 * 1024)
     code: int | None = None
     try:

@@ -25,6 +25,7 @@ from gateway.tools.workbench import Workbench
 # Both streams are one, in the order written. The shell reports its directory on descriptor 9 only when the
 # command succeeded, so that `cd sub; false` does not move the session.
 _SCRIPT = 'exec 2>&1; shopt -u extglob; eval "$1" && pwd -P >&9'
+_BACKGROUND_SCRIPT = 'exec 2>&1; shopt -u extglob; eval "$1"'
 
 COMMAND_ENV = {
     "CLAUDECODE": "1",
@@ -40,8 +41,8 @@ _ONE_IS_AN_ANSWER = frozenset({"grep", "rg", "diff", "find", "test", "["})
 RESULTS_DIRECTORY = "/tmp/bulkhead/tool-results"
 
 
-def shell_argv(command: str) -> list[str]:
-    return ["/bin/bash", "-c", _SCRIPT, "bash", command]
+def shell_argv(command: str, *, background: bool = False) -> list[str]:
+    return ["/bin/bash", "-c", _BACKGROUND_SCRIPT if background else _SCRIPT, "/bin/bash", command]
 
 
 class Bash(Tool[BashInput]):
@@ -55,7 +56,7 @@ class Bash(Tool[BashInput]):
     async def run(self, arguments: BashInput, bench: Workbench, show: Show) -> ToolResult:
         try:
             if arguments.run_in_background:
-                return await start_job(bench, arguments, shell_argv(arguments.command), COMMAND_ENV)
+                return await start_job(bench, arguments, shell_argv(arguments.command, background=True), COMMAND_ENV)
             process = await bench.toolhost.spawn(
                 shell_argv(arguments.command), cwd=bench.directory, env=COMMAND_ENV, report=True
             )

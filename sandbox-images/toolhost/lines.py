@@ -44,6 +44,7 @@ class _Window:
         self._partial = bytearray()
         self._partial_cut = False
         self._open = False
+        self.final_newline = False
         self.lines: list[bytes] = []
         self.cut_lines = 0
 
@@ -94,6 +95,7 @@ class _Window:
 
     def close(self) -> int:
         """The total number of lines; an unfinished last line counts."""
+        self.final_newline = not self._open and self._line > 1
         if self._open and self._first <= self._line < self._end:
             self._finish()
         elif self._open:
@@ -151,4 +153,5 @@ def read_lines(roots: Roots, params: Params) -> tuple[dict[str, Any], bytes]:
         "truncated_lines": window.cut_lines,
         "has_bom": bom > 0,
         "crlf": crlf,
+        "final_newline": window.final_newline,
     }, b"".join(line + b"\n" for line in lines)

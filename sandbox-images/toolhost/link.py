@@ -51,6 +51,7 @@ class Link:
         self._waiting = False
         self._mute = False
         self._resuming = False
+        self._doubt: wire.Malformed | None = None
         self.unacked_bytes = 0
         self.on_room: Callable[[], None] | None = None
 
@@ -87,10 +88,9 @@ class Link:
             if payload:
                 self._out.append(payload)
 
-    def _control(self, method: bytes = b"") -> None:
+    def _control(self, extra: bytes = b"") -> None:
         self._ack_sent = self._received
         self._unacked_in = 0
-        extra = b',"method":"%s"' % method if method else b""
         header = b'{"jsonrpc":"2.0","seq":0,"ack":%d%s}' % (self._received, extra)
         if not self._mute:
             self._out.append(wire.encode_frame(header, b""))
@@ -142,21 +142,29 @@ class Link:
             return True
         if not data:
             return False
-        # The marker may straddle reads; it counts wherever it stands, even inside a cut frame.
+        # The marker counts wherever it stands: across reads, inside a cut frame, several times.
         window = self._tail + data
+        fresh = len(self._tail)
         at = window.find(self._marker)
-        if at < 0:
-            self._tail = window[-(wire.MARKER_SIZE - 1) :]
-            self._take(data)
-            return True
-        known = len(self._tail)
-        if at > known:
-            self._take(window[known:at])
-        self._resume()
-        self._tail = b""
-        rest = window[at + wire.MARKER_SIZE :]
-        if rest:
+        if self._doubt is not None and not 0 <= at < fresh:
+            raise self._doubt
+        self._doubt = None
+        done = 0
+        while at >= 0:
+            if at > fresh:
+                self._take(window[max(done, fresh) : at])
+            self._resume()
+            done = at + wire.MARKER_SIZE
+            at = window.find(self._marker, done)
+        rest = window[max(done, fresh) :]
+        self._tail = window[done:][-(wire.MARKER_SIZE - 1) :]
+        try:
             self._take(rest)
+        except wire.Malformed as error:
+            # A marker of which only the beginning has arrived looks like a bad frame until the rest is here.
+            if not any(self._tail.endswith(self._marker[:size]) for size in range(1, wire.MARKER_SIZE)):
+                raise
+            self._doubt = error
         return True
 
     def _take(self, data: bytes) -> None:
@@ -205,12 +213,13 @@ class Link:
         method = header.get("method")
         if method is None:
             return
-        if method != "resume" or not self._resuming:
+        attempt = header.get("id")
+        if method != "resume" or not self._resuming or type(attempt) is not int or attempt < 0:
             raise wire.Malformed("unexpected control frame")
         self._resuming = False
         self._mute = False
         self._out.append(self._marker)
-        self._control(b"resumed")
+        self._control(b',"id":%d,"method":"resumed"' % attempt)
         for _, _, front, payload in self._kept:
             self._out.append(front)
             if payload:

@@ -130,7 +130,7 @@ def _index_of(cells: list[Cell], wanted: str) -> int:
     number = wanted.removeprefix("cell-")
     if number != wanted and number.isdecimal() and len(number) < 8 and int(number) < len(cells):
         return int(number)
-    raise Refusal("not_found", f"no cell {wanted[:100]!r} in the notebook")
+    raise Refusal("no_match", f"no cell {wanted[:100]!r} in the notebook")
 
 
 def _has_ids(book: dict[str, Any]) -> bool:
