@@ -117,11 +117,14 @@ async def _context(settings: Settings, foundation: _Foundation) -> AsyncIterator
 def _provider(settings: Settings) -> AnthropicProvider:
     if settings.model_provider == "azure-anthropic":
         secret = settings.azure_anthropic_api_key
+        value = secret.get_secret_value() if secret is not None else None
         return AnthropicProvider(
             settings.azure_anthropic_endpoint or "",
-            Credential("api-key", secret.get_secret_value()) if secret is not None else None,
+            Credential("api-key", value) if value is not None else None,
             name="azure-anthropic",
             version=settings.azure_anthropic_version,
+            # Azure documents both spellings of the header and not every deployment reads both.
+            extra_headers={"x-api-key": value} if value is not None else None,
             silence=settings.upstream_timeout_seconds,
         )
     secret = settings.anthropic_api_key

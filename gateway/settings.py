@@ -75,9 +75,7 @@ class SettingsError(ValueError):
 def _setting(default: Any, description: str, *, unit: str = "", shown: str = "", **limits: Any) -> Any:
     """A field; `shown` is the default as documentation says it, where it is computed."""
     source = {"default_factory": default} if callable(default) else {"default": default}
-    return Field(
-        **source, description=description, json_schema_extra={"unit": unit, "shown": shown}, **limits
-    )
+    return Field(**source, description=description, json_schema_extra={"unit": unit, "shown": shown}, **limits)
 
 
 def _split(value: object) -> object:
@@ -104,10 +102,7 @@ class _Environment(PydanticBaseSettingsSource):
         return os.environ.get(variable_of(field_name)) or None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        found = {
-            name: self.get_field_value(field, name)[0]
-            for name, field in self.settings_cls.model_fields.items()
-        }
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
         return {name: value for name, value in found.items() if value is not None}
 
 
@@ -128,12 +123,8 @@ class Settings(BaseSettings):
     azure_anthropic_endpoint: str | None = _setting(
         None, "Base URL, or the full URL of the messages endpoint, of the `azure-anthropic` provider."
     )
-    azure_anthropic_api_key: SecretStr | None = _setting(
-        None, "Credential for the `azure-anthropic` provider."
-    )
-    azure_anthropic_version: str = _setting(
-        "2023-06-01", "Value of the `anthropic-version` header sent to Azure."
-    )
+    azure_anthropic_api_key: SecretStr | None = _setting(None, "Credential for the `azure-anthropic` provider.")
+    azure_anthropic_version: str = _setting("2023-06-01", "Value of the `anthropic-version` header sent to Azure.")
     models: Names = _setting((), "Model ids that `GET /v1/models` shows; comma-separated.")
     upstream_timeout_seconds: float = _setting(
         600.0, "Longest silence of the upstream before its request counts as failed.", unit="seconds", gt=0
@@ -141,9 +132,7 @@ class Settings(BaseSettings):
 
     host: str = _setting("127.0.0.1", "Address the gateway listens on.")
     port: int = _setting(8080, "Port the gateway listens on; 0 takes a free one.", ge=0, le=65535)
-    max_body_bytes: ByteSize = _setting(
-        ByteSize(32 * MIB), "Largest request body accepted.", unit="bytes", gt=0
-    )
+    max_body_bytes: ByteSize = _setting(ByteSize(32 * MIB), "Largest request body accepted.", unit="bytes", gt=0)
     heartbeat_seconds: float = _setting(
         25.0,
         "Longest silence on a stream to the client before the gateway sends a sign of life.",
@@ -171,9 +160,7 @@ class Settings(BaseSettings):
     sandbox_driver: DriverChoice = _setting(
         "auto", "What sandboxes are made with; `auto` takes docker where an engine answers, else bubblewrap."
     )
-    sandbox_image: str = _setting(
-        "bulkhead/sandbox-python:latest", "Image of the docker driver's containers."
-    )
+    sandbox_image: str = _setting("bulkhead/sandbox-python:latest", "Image of the docker driver's containers.")
     workspace_root: Path = _setting(
         Path.cwd,
         "Directory whose contents sandboxes may be given; a key can narrow it.",

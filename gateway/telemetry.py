@@ -24,9 +24,7 @@ _STAMP: tuple[Processor, ...] = (
 )
 
 # Without locals: they hold requests and credentials.
-_TRACEBACKS = structlog.processors.ExceptionRenderer(
-    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-)
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 _NOISY = ("httpx", "httpcore", "urllib3", "docker", "alembic")
 """Libraries whose `info` says one line per request; shown from `warning` up unless debugging."""

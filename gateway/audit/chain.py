@@ -141,6 +141,11 @@ class SealKey:
             file.write(key)
             file.flush()
             os.fsync(file.fileno())
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
         return cls(key)
 
     def seal(self, seq: int, hash_: str) -> Head:

@@ -155,7 +155,7 @@ class _Walk:
             self._previous = None
         self.seq = max(self.seq, event.seq)
         if event.digest() != event.hash:
-            self._name_damage(event)
+            self._name_damage(event, expected)
             self._previous = None
         else:
             if self._previous is not None and event.prev_hash != self._previous:
@@ -184,9 +184,10 @@ class _Walk:
         report.unanswered = sorted(self._open)
         return report
 
-    def _name_damage(self, event: StoredEvent) -> None:
+    def _name_damage(self, event: StoredEvent, expected: int) -> None:
+        """A moved event still fits its hash under the number it had: here, or somewhere near."""
         around = (event.seq + offset for step in range(1, _WINDOW) for offset in (step, -step))
-        former = next((seq for seq in around if event.digest(seq) == event.hash), None)
+        former = next((seq for seq in (expected, *around) if event.digest(seq) == event.hash), None)
         if former is None:
             self.problem(event.seq, "altered", "its content does not give its hash")
         else:

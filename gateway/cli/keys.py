@@ -1,4 +1,4 @@
-"""`bulkhead keys`: who may call the gateway. Each change and its audit event are one transaction."""
+"""`bulkhead keys`: who may call the gateway."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from gateway.audit.body import encode_body
-from gateway.audit.chain import make_entry
-from gateway.audit.writer import append, open_chain
+from gateway.cli import issuing
 from gateway.cli.common import (
     CommandFailed,
     WrongUsage,
@@ -25,8 +23,8 @@ from gateway.cli.common import (
     store_for_reading,
     store_for_writing,
 )
+from gateway.cli.issuing import NewKey, issue
 from gateway.settings import load_settings
-from gateway.store.engine import writing
 from gateway.store.keys import KeyRecord, Keys
 
 app = typer.Typer(help="Make, list and revoke the API keys of callers.", no_args_is_help=True, add_completion=False)
@@ -57,31 +55,12 @@ def create(
     place = None if workspace is None else workspace.expanduser().resolve()
     if place is not None and not place.is_relative_to(settings.workspace_root.resolve()):
         raise WrongUsage(f"--workspace {place} is not below WORKSPACE_ROOT, {settings.workspace_root}.")
+    wanted = NewKey(name, subject or getpass.getuser(), None if place is None else str(place), mode, ends)
     with store_for_writing(settings) as engine:
-        seal = open_chain(engine, settings.audit_key_path)
-        with writing(engine) as connection:
-            try:
-                record, secret = Keys(engine).create(
-                    name,
-                    subject or getpass.getuser(),
-                    None if place is None else str(place),
-                    mode,
-                    ends,
-                    connection=connection,
-                )
-            except ValueError as error:
-                raise WrongUsage(f"{error}.") from None
-            body = {
-                "key_id": record.id,
-                "name": record.name,
-                "subject": record.subject,
-                "workspace": record.workspace,
-                "workspace_mode": record.workspace_mode,
-                "expires_at": record.expires_at,
-                "by": operator(),
-            }
-            entry = make_entry("key.created", session=None, principal=record.subject, body=encode_body(body))
-            append(connection, seal, [entry])
+        try:
+            record, secret = issue(settings, engine, wanted, operator())
+        except ValueError as error:
+            raise WrongUsage(f"{error}.") from None
     if as_json:
         print_json({**asdict(record), "secret": secret})
         return
@@ -123,14 +102,9 @@ def revoke(
     """Revoke a key for good; a running gateway refuses it within two seconds."""
     settings = load_settings()
     with store_for_writing(settings) as engine:
-        seal = open_chain(engine, settings.audit_key_path)
-        with writing(engine) as connection:
-            record = Keys(engine).revoke(key_id, connection=connection)
-            if record is None:
-                raise CommandFailed(f"there is no key {key_id!r}; see `bulkhead keys list`.")
-            body = {"key_id": record.id, "name": record.name, "subject": record.subject, "by": operator()}
-            entry = make_entry("key.revoked", session=None, principal=record.subject, body=encode_body(body))
-            append(connection, seal, [entry])
+        record = issuing.revoke(settings, engine, key_id, operator())
+    if record is None:
+        raise CommandFailed(f"there is no key {key_id!r}; see `bulkhead keys list`.")
     if as_json:
         print_json(asdict(record))
         return

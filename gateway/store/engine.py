@@ -72,9 +72,7 @@ def open_existing(url: str) -> sa.Engine:
 
 def connect(url: str) -> sa.Engine:
     """An engine that follows the connection rules; touches nothing yet."""
-    engine = sa.create_engine(
-        url, pool_size=8, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
-    )
+    engine = sa.create_engine(url, pool_size=8, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
     sa.event.listen(engine, "connect", _on_connect)
     sa.event.listen(engine, "begin", _on_begin)
     return engine

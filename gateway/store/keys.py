@@ -102,9 +102,7 @@ class Keys:
         """
         for what, value in (("name", name), ("subject", subject)):
             if not _LABEL.fullmatch(value):
-                raise ValueError(
-                    f"{what} {value!r} must be 1-128 letters, digits or ._@+-, the first no sign"
-                )
+                raise ValueError(f"{what} {value!r} must be 1-128 letters, digits or ._@+-, the first no sign")
         identity = secrets.token_hex(6)
         secret = f"bh_{identity}_{secrets.token_urlsafe(32)}"
         record = KeyRecord(identity, name, subject, workspace, mode, time.time(), expires, None, None)
@@ -125,9 +123,7 @@ class Keys:
                 own.execute(sa.insert(api_keys), row)
         return record, secret
 
-    def create_first(
-        self, name: str, subject: str, *, connection: sa.Connection
-    ) -> tuple[KeyRecord, str] | None:
+    def create_first(self, name: str, subject: str, *, connection: sa.Connection) -> tuple[KeyRecord, str] | None:
         """A key if the store never had one (revoked ones count), else None. For the first start."""
         if connection.execute(sa.select(sa.exists(sa.select(api_keys.c.id)))).scalar():
             return None
@@ -151,9 +147,7 @@ class Keys:
         """Remember that the key was used, at most once in `LAST_USED_SECONDS`."""
         stale = sa.or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < now - LAST_USED_SECONDS)
         with writing(self._engine) as connection:
-            connection.execute(
-                sa.update(api_keys).where(api_keys.c.id == key_id, stale).values(last_used_at=now)
-            )
+            connection.execute(sa.update(api_keys).where(api_keys.c.id == key_id, stale).values(last_used_at=now))
 
     def revoke(self, key_id: str, *, connection: sa.Connection | None = None) -> KeyRecord | None:
         """Revoke a key for good; None if there is no such key. Revoking twice keeps the first time."""

@@ -50,26 +50,18 @@ class SessionRecords:
     def close_all_open(self, now: float, reason: str) -> list[SessionRecord]:
         """Note the end of every session a dead gateway left open; returns them as they were."""
         with writing(self._engine) as connection:
-            rows = (
-                connection.execute(sa.select(sessions).where(sessions.c.closed_at.is_(None))).mappings().all()
-            )
+            rows = connection.execute(sa.select(sessions).where(sessions.c.closed_at.is_(None))).mappings().all()
             connection.execute(
-                sa.update(sessions)
-                .where(sessions.c.closed_at.is_(None))
-                .values(closed_at=now, close_reason=reason)
+                sa.update(sessions).where(sessions.c.closed_at.is_(None)).values(closed_at=now, close_reason=reason)
             )
         return [SessionRecord(**row) for row in rows]
 
     def get(self, session_id: str) -> SessionRecord | None:
         with reading(self._engine) as connection:
-            row = (
-                connection.execute(sa.select(sessions).where(sessions.c.id == session_id)).mappings().first()
-            )
+            row = connection.execute(sa.select(sessions).where(sessions.c.id == session_id)).mappings().first()
         return None if row is None else SessionRecord(**row)
 
-    def list(
-        self, *, subject: str | None = None, open_only: bool = False, limit: int = 100
-    ) -> list[SessionRecord]:
+    def list(self, *, subject: str | None = None, open_only: bool = False, limit: int = 100) -> list[SessionRecord]:
         """The newest first."""
         query = sa.select(sessions).order_by(sessions.c.opened_at.desc(), sessions.c.id).limit(limit)
         if subject is not None:

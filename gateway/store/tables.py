@@ -68,9 +68,7 @@ audit_events = sa.Table(
 audit_head = sa.Table(
     "audit_head",
     metadata,
-    sa.Column(
-        "id", sa.Integer, sa.CheckConstraint("id = 1", name="single"), primary_key=True, autoincrement=False
-    ),
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="single"), primary_key=True, autoincrement=False),
     sa.Column("seq", sa.Integer, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("mac", sa.Text, nullable=False),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from gateway.cli.doctor.facts import Facts
-from gateway.cli.doctor.runc import known_escapes, parse
+from gateway.cli.doctor.runc import known_escapes
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -58,12 +59,13 @@ def runc(facts: Facts) -> Finding:
 
 def kernel(facts: Facts) -> Finding:
     release = facts.engine.kernel if facts.engine else facts.kernel
-    parsed = parse(release if release.count(".") > 1 else f"{release}.0")
-    if parsed is None:
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    if numbers is None:
         return Finding("kernel", "warn", f"release {release!r} cannot be read", "Use Linux 5.10 or newer.")
-    if parsed[:2] < (4, 18):
+    version = int(numbers[1]), int(numbers[2])
+    if version < (4, 18):
         return Finding("kernel", "fail", f"Linux {release} is too old", "Use Linux 5.10 or newer.")
-    if parsed[:2] < (5, 10):
+    if version < (5, 10):
         return Finding("kernel", "warn", f"Linux {release} is old", "Use Linux 5.10 or newer.")
     return Finding("kernel", "ok", f"Linux {release}")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterable
@@ -29,18 +31,7 @@ COMMAND_TIMEOUT = 10
 
 def collect(settings: Settings) -> Facts:
     """Everything the checks need to know of this host. Bounded waits; never raises for what it meets."""
-    engine: EngineFacts | None = None
-    engine_error = ""
-    image_state: ImageState | None = None
-    try:
-        client = docker.APIClient(base_url=settings.docker_host, version="auto", timeout=ENGINE_TIMEOUT)
-        try:
-            engine = _engine(client)
-            image_state = _image_state(client, settings.sandbox_image)
-        finally:
-            client.close()
-    except (DockerException, OSError) as error:
-        engine_error = " ".join(str(error).split())[:200]
+    engine, image_state, engine_error = _ask_engine(settings)
     bubblewrap, bubblewrap_error = _bubblewrap()
     data = _stat(settings.data_dir)
     workspace = _stat(settings.workspace_root)
@@ -76,6 +67,20 @@ def collect(settings: Settings) -> Facts:
         unknown_variables=tuple(unknown_variables(os.environ)),
         known_variables=tuple(variable_of(field) for field in Settings.model_fields),
     )
+
+
+def _ask_engine(settings: Settings) -> tuple[EngineFacts | None, ImageState | None, str]:
+    """The engine and the state of the image, or why there is none."""
+    try:
+        if settings.docker_host.startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as probe:  # the SDK leaks its socket when nobody answers
+                probe.settimeout(ENGINE_TIMEOUT)
+                probe.connect(settings.docker_host.removeprefix("unix://"))
+        client = docker.APIClient(base_url=settings.docker_host, version="auto", timeout=ENGINE_TIMEOUT)
+        with contextlib.closing(client):
+            return _engine(client), _image_state(client, settings.sandbox_image), ""
+    except (DockerException, OSError) as error:
+        return None, None, " ".join(str(error).split())[:200]
 
 
 def _engine(client: docker.APIClient) -> EngineFacts:
