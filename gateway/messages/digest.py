@@ -6,7 +6,7 @@ a string was, moved cache marks, normalised tool inputs); the digest is blind to
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,10 +84,9 @@ def _ordered(value: Any) -> object:
     return value
 
 
-_DIRECTORY = re.compile(
-    r"^[ \t]*(?:[-*][ \t]+)?(?:Primary working directory|Working directory|CWD):[ \t]*(\S[^\r\n]*?)[ \t]*$",
-    re.MULTILINE,
-)
+_LABELS = ("Primary working directory:", "Working directory:", "CWD:")
+_BULLETS = " \t-*"
+_LINE = re.compile(r"[^\r\n]*")
 
 
 def working_directory(system: str, messages: Sequence[Message] = ()) -> str | None:
@@ -98,9 +97,19 @@ def working_directory(system: str, messages: Sequence[Message] = ()) -> str | No
     """
     places = [system, *(message.text for message in messages if message.role == "system")]
     places.extend(message.text for message in messages[:1] if message.role == "user")
-    for place in places:
-        for found in _DIRECTORY.finditer(place):
-            directory = found[1].strip("`'\"")
-            if directory.startswith("/") and "\0" not in directory:
-                return directory
-    return None
+    found = (directory for place in places for label in _LABELS for directory in _stated(place, label))
+    return next(found, None)
+
+
+def _stated(text: str, label: str) -> Iterator[str]:
+    """The absolute paths on lines that begin with the label. Searches for the label, not line by line:
+    prompts are long."""
+    at = text.find(label)
+    while at >= 0:
+        begin = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
+        end = at + len(label)
+        line = _LINE.match(text, end)
+        directory = line[0].strip().strip("`'\"") if line is not None else ""
+        if not text[begin:at].strip(_BULLETS) and directory.startswith("/") and "\0" not in directory:
+            yield directory
+        at = text.find(label, end)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["MAX_DEPTH", "Raw", "decode_any", "decode_fields", "decode_list", "depth", "encode"]
+__all__ = ["MAX_DEPTH", "Raw", "decode_any", "decode_fields", "decode_list", "deeper_than", "encode"]
 
 Raw = msgspec.Raw
 """Undecoded JSON: encoded again byte for byte."""
@@ -76,12 +76,15 @@ def _without_surrogates(value: object) -> object:
     return value
 
 
-def depth(document: bytes) -> int:
-    """How deep the arrays and objects of a *valid* JSON document nest, without building any of them.
+def deeper_than(limit: int, document: bytes) -> bool:
+    """Whether the arrays and objects of a *valid* JSON document nest deeper than that.
 
+    No deeper than there are brackets; only with more of them is it worth counting, without building anything.
     Strings are cut out first (escaped backslashes, then escaped quotes, then every second part between
     quotes), what remains is brackets to count. Needed because the decoders are recursive.
     """
+    if document.count(b"[") + document.count(b"{") <= limit:
+        return False
     outside = b"".join(document.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
     steps = outside.translate(_BRACKETS, _NOT_BRACKETS)
-    return max(itertools.accumulate(memoryview(steps).cast("b")), default=0)
+    return max(itertools.accumulate(memoryview(steps).cast("b")), default=0) > limit

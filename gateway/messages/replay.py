@@ -21,7 +21,10 @@ _STREAMED: Mapping[str, Mapping[str, Any]] = {
 
 
 def message_events(message: Mapping[str, Any], *, pieces: int = 1) -> Iterator[Event]:
-    """The events of a stream that assembles to `message`; each text comes in up to `pieces` deltas."""
+    """The events of a stream that assembles to `message`; each text comes in up to `pieces` deltas.
+
+    Raises `ValueError` where a text is not a string.
+    """
     counts = dict(message.get("usage") or {})
     head = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
     delta = {name: message.get(name) for name in ("stop_reason", "stop_sequence")}
@@ -62,8 +65,10 @@ def _deltas(block: Mapping[str, Any], pieces: int) -> Iterator[dict[str, Any]]:
                 yield {"type": "input_json_delta", "partial_json": piece}
 
 
-def _cut(text: str, pieces: int) -> Iterator[str]:
+def _cut(text: object, pieces: int) -> Iterator[str]:
     """Up to `pieces` non-empty parts of about equal length."""
+    if not isinstance(text, str):
+        raise ValueError("a block's text is not a string")
     size = max(1, -(-len(text) // max(1, pieces)))
     for begin in range(0, len(text), size):
         yield text[begin : begin + size]

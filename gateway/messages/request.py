@@ -5,12 +5,13 @@ types and betas are never an error: newer clients send them.
 """
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from gateway.messages import jsonbytes
-from gateway.messages.blocks import Block, Message, Tool
+from gateway.messages.blocks import Block, Message, Tool, text_block
 from gateway.messages.errors import InvalidRequest
 from gateway.messages.jsonbytes import Raw
 
@@ -50,24 +51,29 @@ class MessagesRequest:
             raise InvalidRequest(f"The request body is not valid JSON: {error}") from error
         except RecursionError as error:
             raise _too_deep() from error
-        if jsonbytes.depth(body) > jsonbytes.MAX_DEPTH:
+        if jsonbytes.deeper_than(jsonbytes.MAX_DEPTH, body):
             raise _too_deep()
         try:
             return cls(fields, counting=counting)
         except msgspec.DecodeError as error:
             raise InvalidRequest(f"The request body is not valid JSON: {error}") from error
 
-    @property
-    def system_text(self) -> str:
-        """The top-level system prompt as one text, blocks joined by line ends; "" without one."""
-        return "\n".join(block.get("text", "") for block in self.system_blocks)
-
-    @property
+    @cached_property
     def system_blocks(self) -> list[Block]:
         """The top-level system prompt as text blocks."""
         if self.system is None:
             return []
-        return Message.parse(Raw(b'{"role":"system","content":' + bytes(self.system) + b"}"), "system").blocks
+        if _is_string(self.system):
+            text = jsonbytes.decode_any(self.system)
+            return [text_block(text)] if text else []
+        return [Block.parse(item, f"system.{at}") for at, item in enumerate(jsonbytes.decode_list(self.system))]
+
+    @cached_property
+    def system_text(self) -> str:
+        """The top-level system prompt as one text, blocks joined by line ends; "" without one."""
+        if self.system is not None and _is_string(self.system):
+            return str(jsonbytes.decode_any(self.system))
+        return "\n".join(str(block.get("text", "")) for block in self.system_blocks)
 
     def get(self, name: str) -> Any:
         """A top-level field, decoded; None when absent."""
@@ -81,6 +87,10 @@ class MessagesRequest:
         """
         merged: dict[str, object] = {**self.fields, **fields}
         return jsonbytes.encode({name: value for name, value in merged.items() if name not in drop})
+
+
+def _is_string(raw: Raw) -> bool:
+    return memoryview(raw)[0] == ord('"')
 
 
 def _too_deep() -> InvalidRequest:
@@ -142,7 +152,7 @@ def _system(fields: dict[str, Raw]) -> Raw | None:
     raw = fields.get("system")
     if raw is None or bytes(raw) == b"null":
         return None
-    if memoryview(raw)[0] == ord('"'):
+    if _is_string(raw):
         return raw
     for at, item in enumerate(_list(raw, "system")):
         if Block.parse(item, f"system.{at}").type != "text":

@@ -173,7 +173,7 @@ class _Stream:
                 for event in await _unstreamed(self._response):
                     yield event
                 return
-            chunks = self._response.aiter_raw()
+            chunks = self._response.aiter_bytes()
             async with aclosing(read_events(chunks)) as found:
                 async for event in found:
                     if event.name == ERROR:
@@ -193,7 +193,10 @@ async def _unstreamed(response: httpx.Response) -> list[Event]:
     ):
         raise StreamBroken("a message without a list of typed blocks")
     grammar = Grammar()
-    found = list(message_events(message))
+    try:
+        found = list(message_events(message))
+    except ValueError as error:
+        raise StreamBroken(str(error)) from error
     for event in found:
         grammar.check(event)
     return found
@@ -227,7 +230,7 @@ async def _refusal(response: httpx.Response) -> Exception:
 async def _body(response: httpx.Response, limit: int) -> bytes:
     """At most `limit` bytes of the body."""
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) >= limit:
             break

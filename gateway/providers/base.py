@@ -21,6 +21,7 @@ __all__ = [
     "UpstreamRequest",
     "UpstreamStream",
     "UpstreamTimeout",
+    "refused_credential",
 ]
 
 FORWARDED_HEADERS = ("anthropic-version", "anthropic-beta")

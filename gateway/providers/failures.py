@@ -34,7 +34,7 @@ def error_from_answer(status: int, headers: Mapping[str, str], body: bytes) -> U
     if status in (401, 403):
         return refused_credential(f"upstream answered {status}: {message or body[:200]!r}")
     if status == 402:
-        return _ours("The gateway's account at its upstream model service cannot be charged.", status, message)
+        return _ours("The gateway's upstream account cannot be charged.", status, message)
     if not isinstance(message, str) or not message:
         if status == 404 or status < 400:
             return _ours("The gateway's upstream model service has no such endpoint.", status, message)

@@ -103,7 +103,7 @@ async def test_the_last_event_needs_no_blank_line_and_other_peoples_end_marks_ar
 
 
 async def test_unknown_events_and_deltas_pass() -> None:
-    events = [START, {"type": "news", "x": 1}, opened(), delta(type="new_delta"), closed(), STOP]
+    events: list[dict[str, Any]] = [START, {"type": "news", "x": 1}, opened(), delta(type="new_delta"), closed(), STOP]
     assert [event.name for event in await read(wire(*events))][1] == "news"
 
 
@@ -126,7 +126,7 @@ FAULTS = [
     (b": only a comment\n\n", "the stream is empty"),
     (WIRE[: len(WIRE) // 2].rsplit(b"event:", 1)[0], "ended before message_stop"),
     (WIRE[: WIRE.rindex(b"event: message_stop")], "ended before message_stop"),
-    (WIRE[:-30], "not JSON"),
+    (WIRE[:-8], "not JSON"),
     (b"data: {broken\n\n", "not JSON"),
     (b'data: "\xff"\n\n', "not JSON"),
     (b"data: " + b"[" * 100_000 + b"\n\n", "not JSON"),

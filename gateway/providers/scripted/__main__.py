@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -30,12 +31,13 @@ async def _serve(scenario: Scenario, port: int, record: Record) -> None:
     await server.aclose()
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m gateway.providers.scripted", description=__doc__)
     parser.add_argument("--scenario", type=Path, required=True, help="YAML file, see docs/scenarios.md")
     parser.add_argument("--port", type=int, default=0, help="loopback port; 0 takes a free one")
     parser.add_argument("--record", type=Path, help="append every request to this file as JSON lines")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     try:
         scenario = load(options.scenario)
         record = Record(options.record)

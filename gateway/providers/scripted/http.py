@@ -18,6 +18,7 @@ from gateway.providers.scripted.delivery import Answer, Pause, Step
 
 __all__ = ["HttpRequest", "HttpServer"]
 
+_FLUSH = 64 * 1024
 MAX_BODY = 32 * 1024 * 1024
 """Largest body that is read; the connection of a larger one is closed."""
 
@@ -78,6 +79,7 @@ class _Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body = bytearray()
+        self._waiting = bytearray()
 
     def drop(self) -> list[asyncio.Task[None]]:
         """Aborts the connection; returns the tasks that end because of it."""
@@ -160,36 +162,43 @@ class _Connection(asyncio.Protocol):
         for step in reply.before:
             if not await self._step(step, chunked=False):
                 return False
-        await self._write(_head(reply))
-        if request.method == "HEAD":
-            return True
-        for step in reply.steps:
+        self._waiting += _head(reply)
+        for step in reply.steps if request.method != "HEAD" else ():
             if not await self._step(step, chunked=not reply.whole):
                 return False
         if not reply.whole:
-            await self._write(b"0\r\n\r\n")
+            self._waiting += b"0\r\n\r\n"
+        await self._flush()
         return True
 
     async def _step(self, step: Step, *, chunked: bool) -> bool:
         """Does one step; False when the connection is over with it."""
         match step:
             case bytes():
-                await self._write(b"%x\r\n%b\r\n" % (len(step), step) if chunked else step)
+                self._waiting += b"%x\r\n%b\r\n" % (len(step), step) if chunked else step
+                if len(self._waiting) > _FLUSH:
+                    await self._flush()
                 return True
             case Pause():
+                await self._flush()
                 await asyncio.sleep(step.seconds)
                 return True
             case "stall":
+                await self._flush()
                 await asyncio.Event().wait()
+            case "close":
+                await self._flush()
             case "reset":
+                await self._flush()
                 self._reset()
         return False
 
-    async def _write(self, data: bytes) -> None:
-        if self._transport is None or self._transport.is_closing():
-            raise asyncio.CancelledError
-        self._transport.write(data)
-        await self._writable.wait()
+    async def _flush(self) -> None:
+        """Sends what waits: chunks keep their own frames, but share a packet unless a pause parts them."""
+        if self._transport is not None and self._waiting:
+            self._transport.write(bytes(self._waiting))
+            self._waiting.clear()
+            await self._writable.wait()
 
 
 def _head(reply: Answer) -> bytes:

@@ -5,16 +5,18 @@ for a test.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import yaml
 
 __all__ = [
+    "LIES",
     "BlockScript",
     "Conversation",
     "Expect",
     "Fault",
+    "Lie",
     "Match",
     "Pace",
     "ResultExpect",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 Lie = Literal["bad_index", "two_starts", "no_stop", "delta_without_block", "wrong_delta", "no_start", "interleaved"]
+LIES: tuple[Lie, ...] = get_args(Lie)
 Cut = Literal["close", "reset", "clean"]
 
 

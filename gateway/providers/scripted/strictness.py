@@ -162,7 +162,8 @@ def _check_tools(request: MessagesRequest) -> None:
 
 
 def _cache_marks(request: MessagesRequest) -> Iterator[int]:
-    places: list[Block] = [*request.system_blocks]
+    marked = request.system is not None and b"cache_control" in bytes(request.system)
+    places: list[Block] = [*request.system_blocks] if marked else []
     for message in request.messages:
         places.extend(message.blocks)
     yield sum(block.get("cache_control") is not None for block in places)
