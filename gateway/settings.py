@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     )
     azure_anthropic_api_key: SecretStr | None = _setting(None, "Credential for the `azure-anthropic` provider.")
     azure_anthropic_version: str = _setting("2023-06-01", "Value of the `anthropic-version` header sent to Azure.")
-    models: Names = _setting((), "Model ids that `GET /v1/models` shows; comma-separated.")
+    models: Names = _setting((), "Models on offer, comma-separated; others are refused. Empty: what the upstream offers.")
     upstream_timeout_seconds: float = _setting(
         600.0, "Longest silence of the upstream before its request counts as failed.", unit="seconds", gt=0
     )
