@@ -13,10 +13,12 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import docker
 import requests
@@ -30,8 +32,8 @@ LEFTOVER_SECONDS = 10
 """How long containers that are being removed may take to go."""
 ORDER = ("setup", "messages", "providers", "store", "audit", "policy", "broker", "sandbox", "tools", "agent", "api")
 """These first and in this order, other directories of tests/ after them by name."""
-NEEDS_PEERS = ("clients",)
-"""Left out of the quick gate: they start real clients."""
+NOT_QUICK = ("broker", "clients", "sandbox", "tools")
+"""Left out of the quick gate: they start real sandboxes or real clients."""
 FAST = ("tests", "-m", "not engine")
 
 
@@ -63,21 +65,30 @@ def static_checks() -> list[tuple[str, list[str]]]:
     return checks
 
 
-def suite_directories(tests: Path) -> list[Path]:
-    """Directories of tests/ that hold tests, in running order."""
-    found = [path for path in tests.iterdir() if path.is_dir() and any(path.rglob("test_*.py"))]
+def suites(tests: Path) -> list[tuple[str, list[str]]]:
+    """Name and pytest arguments of every suite, in running order: the files of tests/, then its directories."""
     ranks = {name: rank for rank, name in enumerate(ORDER)}
-    return sorted(found, key=lambda path: (ranks.get(path.name, len(ranks)), path.name))
+    directories = [path for path in tests.iterdir() if path.is_dir() and any(path.rglob("test_*.py"))]
+    directories.sort(key=lambda path: (ranks.get(path.name, len(ranks)), path.name))
+    files = sorted(str(path) for path in tests.glob("test_*.py"))
+    found = [(f"tests/{path.name}", [str(path)]) for path in directories]
+    return [("tests/*.py", files), *found] if files else found
 
 
 def run_static(name: str, command: list[str]) -> Outcome:
+    """A check that says nothing unless it fails."""
     began = time.monotonic()
-    ok = _run(command) == 0
+    with tempfile.TemporaryFile() as output:
+        ok = _run(command, output) == 0
+        output.seek(0)
+        said = output.read().decode(errors="replace").strip()
+    print(f"=== {name}: {'ok' if ok else 'failed'}" + ("" if ok else f"\n{said}"), flush=True)
     return Outcome(name, int(ok), int(not ok), 0, time.monotonic() - began)
 
 
 def run_pytest(name: str, arguments: list[str]) -> Outcome:
     began = time.monotonic()
+    print(f"=== {name}", flush=True)
     with tempfile.TemporaryDirectory(prefix="bulkhead-test-") as scratch:
         report = Path(scratch) / "report.xml"
         status = _run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments])
@@ -114,13 +125,13 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 @contextlib.contextmanager
-def watching_leftovers(outcomes: list[Outcome]) -> Iterator[None]:
+def watching_leftovers(outcomes: list[Outcome], containers: Callable[[], set[str]]) -> Iterator[None]:
     """Adds a line to the outcomes that says whether the run left containers or files behind."""
     began = time.monotonic()
-    before, files = _containers(), _changed_files()
+    before, files = containers(), _changed_files()
     yield
     deadline = time.monotonic() + LEFTOVER_SECONDS
-    while (left := _containers() - before) and time.monotonic() < deadline:
+    while (left := containers() - before) and time.monotonic() < deadline:
         time.sleep(0.2)
     changed = _changed_files() - files
     for name in sorted(left):
@@ -153,11 +164,10 @@ def _changed_files() -> set[str]:
     return set(status.stdout.splitlines())
 
 
-def _run(command: list[str]) -> int:
-    """Runs in the checkout with our own output; kills the whole process group after SUITE_SECONDS."""
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+def _run(command: list[str], output: IO[bytes] | None = None) -> int:
+    """Runs in the checkout, writing to `output` or our own; kills the process group after SUITE_SECONDS."""
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
     ) as process:
         try:
             return process.wait(timeout=SUITE_SECONDS)
@@ -170,17 +180,21 @@ def _run(command: list[str]) -> int:
             return -1
 
 
-def plan(quick: bool, only: list[str]) -> list[tuple[str, partial[Outcome]]]:
-    """What to run, in order."""
+def plan(only: list[str]) -> list[partial[Outcome]]:
+    """What `make test` runs, in order: all suites, or those named in `only`."""
     steps = [(name, partial(run_static, name, command)) for name, command in static_checks()]
-    if quick:
-        left_out = [f"--ignore=tests/{name}" for name in NEEDS_PEERS]
-        steps.append(("fast tests", partial(run_pytest, "fast tests", [*FAST, *left_out])))
-        return steps
-    for directory in suite_directories(ROOT / "tests"):
-        name = f"tests/{directory.name}"
-        steps.append((name, partial(run_pytest, name, [name])))
-    return [(name, run) for name, run in steps if not only or name.removeprefix("tests/") in only]
+    for name, arguments in suites(ROOT / "tests"):
+        steps.append((name, partial(run_pytest, name, arguments)))
+    return [run for name, run in steps if not only or name.removeprefix("tests/") in only]
+
+
+def run_quick() -> list[Outcome]:
+    """What `make check` runs: the static checks beside the tests that need no engine and no client."""
+    left_out = [f"--ignore=tests/{name}" for name in NOT_QUICK]
+    with ThreadPoolExecutor(1) as beside:
+        static = [beside.submit(run_static, name, command) for name, command in static_checks()]
+        fast = run_pytest("fast tests", [*FAST, *left_out])
+        return [*(one.result() for one in static), fast]
 
 
 def main() -> int:
@@ -189,10 +203,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="static checks, and tests without engine or client")
     options = parser.parse_args()
     outcomes: list[Outcome] = []
-    with watching_leftovers(outcomes):
-        for name, run in plan(options.quick, options.suites):
-            print(f"\n=== {name}", flush=True)
-            outcomes.append(run())
+    with watching_leftovers(outcomes, set if options.quick else _containers):
+        outcomes += run_quick() if options.quick else [run() for run in plan(options.suites)]
     print(f"\n{table(outcomes)}", flush=True)
     return 0 if all(one.ok for one in outcomes) else 1
 

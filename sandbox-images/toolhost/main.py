@@ -98,6 +98,7 @@ class _Session:
         self._link.flush()
         self._loop.run(self._after_batch, self._wait)
         self._methods.end_everything()
+        self._calls.reap()
 
     def _deliver(self, header: dict[str, Any], payload: bytes) -> None:
         self._methods.deliver(header, payload)

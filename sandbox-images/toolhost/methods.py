@@ -248,9 +248,12 @@ class Methods:
 
     def _health(self, params: Params, _payload: bytes) -> dict[str, Any]:
         params.done()
+        # Outside of a process namespace of its own it sees the programs of other toolhosts too.
+        own = {call.tag for call in self._calls.by_name.values()}
+        alive = tree.alive_by_tag()
         return {
             "uptime_ms": int((time.monotonic() - self._started) * 1000),
-            "processes": sum(tree.alive_by_tag().values()),
+            "processes": sum(n for tag, n in alive.items() if os.getpid() == 1 or tag in own),
             "calls": sum(call.running for call in self._calls.by_name.values()),
             "unacked_bytes": self._link.unacked_bytes,
         }

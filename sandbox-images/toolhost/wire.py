@@ -51,7 +51,8 @@ def loads(data: bytes) -> Any:
     start = len(text) - len(text.lstrip(" \t\r\n"))
     try:
         value, end = _scan(text, start)
-    except StopIteration:
+    except (StopIteration, SystemError):
+        # SystemError: the scanner looks for json.decoder's exception, and json.decoder is not imported.
         raise ValueError("not JSON") from None
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
