@@ -26,7 +26,7 @@ images: ## Build all images, the full one and the gateway's too
 
 bench: ## Measure this machine and print paired ratios
 	@scripts/setup
-	@.venv/bin/benchmarks/run
+	@benchmarks/run
 
 lock: ## Pin the newest allowed versions, with hashes
 	@scripts/python-env

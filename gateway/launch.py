@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import sys
+import fcntl
+import itertools
+import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import structlog
 
 from gateway.broker.client import BrokerClient
+from gateway.broker.errors import BrokerUnavailable
+from gateway.broker.process import BrokerProcess
 from gateway.images.recipes import source_tree
 from gateway.sandbox.bubblewrap import BubblewrapDriver
 from gateway.sandbox.docker import DockerDriver
@@ -22,14 +25,37 @@ from gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-START_SECONDS = 20.0
-"""How long a fresh broker may take to listen."""
 
-
-def gateway_id(settings: Settings) -> str:
+def gateway_id(settings: Settings, place: int = 0) -> str:
     """On the label of everything this gateway creates. Stable for one data directory and port, so that the
-    next start finds what a killed one left; of one kind for every gateway on a free port."""
-    return "gw-" + sha256(f"{settings.data_dir}:{settings.port}".encode()).hexdigest()[:12]
+    next start finds what a killed one left. `place` tells apart gateways on free ports that run at once."""
+    port = f"{settings.port}+{place}" if place else settings.port
+    return "gw-" + sha256(f"{settings.data_dir}:{port}".encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def own_gateway_id(settings: Settings) -> Iterator[str]:
+    """An id that no other running gateway has. On free ports it is the first whose lock nobody holds: a
+    start removes what carries its id, and must not take it from a neighbour on the same data directory."""
+    if settings.port:
+        yield gateway_id(settings)
+        return
+    for place in itertools.count():
+        lock = os.open(settings.data_dir / f"free-port-{place}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if _taken(lock):
+                yield gateway_id(settings, place)
+                return
+        finally:
+            os.close(lock)
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.asynccontextmanager
@@ -60,10 +86,23 @@ async def _docker(settings: Settings) -> AsyncIterator[Driver]:
         async with _started(DockerDriver(BrokerClient(settings.broker_socket))) as driver:
             yield driver
         return
-    with tempfile.TemporaryDirectory(prefix="bulkhead-broker-") as directory:
-        path = Path(directory) / "broker.sock"
-        async with _broker_process(settings, path), _started(DockerDriver(BrokerClient(path))) as driver:
-            yield driver
+    with tempfile.TemporaryDirectory(prefix="bulkhead-broker-") as directory, own_gateway_id(settings) as identity:
+        broker = BrokerProcess(
+            Path(directory) / "broker.sock",
+            gateway=identity,
+            roots=[settings.workspace_root],
+            options=["--image", settings.sandbox_image],
+            log=settings.data_dir / "broker.log",
+        )
+        try:
+            client = await broker.start()
+        except BrokerUnavailable as error:
+            raise SandboxUnavailable("broker", f"{error} (see {settings.data_dir / 'broker.log'})") from error
+        try:
+            async with _started(DockerDriver(client)) as driver:
+                yield driver
+        finally:
+            await broker.stop()
 
 
 @contextlib.asynccontextmanager
@@ -73,45 +112,3 @@ async def _started(driver: Driver) -> AsyncIterator[Driver]:
         yield driver
     finally:
         await driver.aclose()
-
-
-@contextlib.asynccontextmanager
-async def _broker_process(settings: Settings, path: Path) -> AsyncIterator[None]:
-    """A broker that ends with this process: it watches its stdin, and removes what is left when it closes."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "gateway.broker",
-        "--socket",
-        str(path),
-        "--gateway",
-        gateway_id(settings),
-        "--allow-root",
-        str(settings.workspace_root),
-        "--image",
-        settings.sandbox_image,
-        "--until-eof",
-        stdin=asyncio.subprocess.PIPE,
-    )
-    try:
-        await _until_listening(process, path)
-        yield
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
-async def _until_listening(process: asyncio.subprocess.Process, path: Path) -> None:
-    deadline = asyncio.get_running_loop().time() + START_SECONDS
-    while not path.exists():
-        if process.returncode is not None:
-            raise SandboxUnavailable("broker", f"the broker ended at its start with code {process.returncode}")
-        if asyncio.get_running_loop().time() > deadline:
-            raise SandboxUnavailable("broker", f"the broker did not listen within {START_SECONDS:g} s")
-        await asyncio.sleep(0.02)

@@ -136,7 +136,7 @@ class TurnRun:
         theirs = [block for _, block in calls if block["id"] not in planned]
         for block in theirs:
             hidden = local_effect_properties(str(block.get("name")))
-            self._out.tool_use({**block, "input": {k: v for k, v in block["input"].items() if k not in hidden}})
+            self._out.call({**block, "input": {k: v for k, v in block["input"].items() if k not in hidden}})
         if theirs:
             return True
         kept = [block for block in answer.content if not _empty_text(block)]

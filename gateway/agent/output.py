@@ -62,7 +62,11 @@ class Output:
             self._append(self._writer.close_block())
 
     def whole_block(self, block: Mapping[str, Any]) -> None:
-        self._append(self._writer.whole_block(block))
+        """A finished block. The input of a call goes as a delta: Claude Code empties the one in the start."""
+        if block["type"] in ("tool_use", "server_tool_use"):
+            self.call(block)
+        else:
+            self._append(self._writer.whole_block(block))
 
     def open_display(self) -> None:
         """A block for the person's eyes; it comes back with its mark and is taken out again."""
@@ -79,8 +83,8 @@ class Output:
         self.close_block()
         self.replay({"type": "text", "text": text})
 
-    def tool_use(self, block: Mapping[str, Any]) -> None:
-        """A call for the client to run."""
+    def call(self, block: Mapping[str, Any]) -> None:
+        """A call: the client's to run, or one that the gateway ran."""
         self._append(self._writer.open_block({**block, "input": {}}))
         self.delta({"type": "input_json_delta", "partial_json": _json(block["input"])})
         self.close_block()

@@ -35,7 +35,8 @@ ACCEPT_SECONDS = 0.5
 
 class Server:
     """Serves a `Broker` on a unix socket until `stop` is called (from any thread or a signal handler), or
-    until the descriptor `until_eof` is at its end: the parent that held the other end is gone.
+    until the descriptor `until_eof` is at its end: the parent that held the other end is gone, and with it
+    whoever could want what is left, which is removed.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Server:
         self._uids = frozenset(uids) | {os.geteuid()}
         self._until_eof = until_eof
         self._stopping = threading.Event()
+        self.listening = threading.Event()
+        """Set while connections are taken."""
         self._room = threading.BoundedSemaphore(WAITING)
         self._log_lock = threading.Lock()
 
@@ -56,6 +59,7 @@ class Server:
     def serve(self) -> None:
         """Listen, serve, and remove the socket at the end. Raises OSError when another broker lives there."""
         listener = self._listen()
+        self.listening.set()
         self._log({"event": "listening", "socket": str(self._path), "gateway": self._broker.gateway})
         try:
             with selectors.DefaultSelector() as selector, ThreadPoolExecutor(WORKERS) as workers:
@@ -68,10 +72,21 @@ class Server:
                             self._accept(listener, workers)
                         elif not os.read(key.fd, 4096):
                             self.stop()
+            if self._until_eof is not None:
+                self._remove_leftovers()
         finally:
+            self.listening.clear()
             listener.close()
             self._path.unlink(missing_ok=True)
             self._log({"event": "stopped"})
+
+    def _remove_leftovers(self) -> None:
+        try:
+            removed = self._broker.reap(())
+        except Refused as refusal:
+            self._log({"event": "leftovers", "ok": False, "reason": refusal.reason, "message": refusal.message})
+        else:
+            self._log({"event": "leftovers", "ok": True, "removed": removed})
 
     def _listen(self) -> socket.socket:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

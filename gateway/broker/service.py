@@ -8,7 +8,7 @@ import secrets
 import socket
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -64,7 +64,7 @@ class Broker:
             case wire.List():
                 return Answer({"sandboxes": self._list()})
             case wire.Reap():
-                return Answer({"removed": self._reap(set(request.keep))})
+                return Answer({"removed": self.reap(request.keep)})
             case wire.Images():
                 return Answer({"images": self._images()})
 
@@ -243,7 +243,8 @@ class Broker:
             for container in self.engine.containers(f"bulkhead={self.gateway}", "bulkhead.session")
         ]
 
-    def _reap(self, keep: set[str]) -> list[str]:
+    def reap(self, keep: Collection[str]) -> list[str]:
+        """Remove every sandbox of ours whose session is not in `keep`; their names."""
         mine = (f"bulkhead={self.gateway}", "bulkhead.session", "bulkhead.sandbox")
         found = self.engine.containers(*mine) + self.engine.volumes(*mine)
         names = {item["Labels"]["bulkhead.sandbox"] for item in found if item["Labels"]["bulkhead.session"] not in keep}

@@ -100,11 +100,10 @@ class Channel:
                 self._stream = await self._attach()
                 self._reader = asyncio.create_task(self._read(), name="sandbox-channel")
                 return await self._hello
-        except TimeoutError:
+        except BaseException as error:
             await self.aclose()
-            raise ToolhostTimeout("hello", timeout) from None
-        except BaseException:
-            await self.aclose()
+            if isinstance(error, TimeoutError):
+                raise ToolhostTimeout("hello", timeout) from None
             raise
 
     def subscribe(
@@ -141,9 +140,8 @@ class Channel:
         if self._reader is not None and self._reader is not asyncio.current_task():
             self._reader.cancel()
             await asyncio.wait((self._reader,))
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.aclose()
+        if self._stream is not None:  # attached, but the reader never began
+            await self._stream.aclose()
 
     # -- calling ---------------------------------------------------------------------------------------------
 
@@ -236,11 +234,9 @@ class Channel:
         except SandboxError as error:
             self._fail(error)
         finally:
-            if self._stream is None and stream is not None:
+            self._stream = None
+            if stream is not None:
                 await stream.aclose()
-            if self._stream is not None:
-                await self._stream.aclose()
-                self._stream = None
             self._fail(SandboxGone("the stream ended"))
 
     def _take(self, data: bytes) -> None:

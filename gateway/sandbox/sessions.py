@@ -27,9 +27,7 @@ class Sessions:
     """Sessions of one gateway. Bounded by `max_sessions`: past it the longest idle one makes room, and when
     none is idle opening fails with `SandboxUnavailable`."""
 
-    def __init__(
-        self, driver: Driver, observer: SessionObserver, *, idle_seconds: float, max_sessions: int
-    ) -> None:
+    def __init__(self, driver: Driver, observer: SessionObserver, *, idle_seconds: float, max_sessions: int) -> None:
         self.driver = driver
         self._observer = observer
         self._idle_seconds = idle_seconds

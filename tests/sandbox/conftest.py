@@ -1,138 +1,28 @@
-"""Real toolhosts for the tests: a plain child process, and one that is PID 1 of a bubblewrap sandbox."""
+"""Fixtures: a toolhost as a plain child process, and one that is PID 1 of a bubblewrap sandbox."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import shutil
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-
-from gateway.sandbox.channel import Channel
-from gateway.sandbox.stream import ByteStream, PipeStream
-from gateway.sandbox.toolhost import Process, Toolhost
-
-TOOLHOST = Path(__file__).resolve().parents[2] / "sandbox-images" / "toolhost"
-PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
-SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
-
-Wrap = Callable[[ByteStream], ByteStream]
-
-
-class Running:
-    """A toolhost process and the channel to it."""
-
-    def __init__(self, process: asyncio.subprocess.Process, channel: Channel, root: Path) -> None:
-        self.process = process
-        self.channel = channel
-        self.host = Toolhost(channel)
-        self.root = root
-
-    def path(self, name: str) -> str:
-        return str(self.root / name)
-
-    async def shell(self, script: str, **options: object) -> tuple[int | None, bytes, bytes]:
-        """(exit code, standard output, standard error) of a shell script in the root."""
-        process = await self.start("sh", "-c", script, **options)
-        return await collect(process)
-
-    async def start(self, *argv: str, **options: object) -> Process:
-        return await self.host.spawn(argv, cwd=str(self.root), **options)  # type: ignore[arg-type]
-
-    async def stderr(self) -> str:
-        assert self.process.stderr is not None
-        return (await asyncio.wait_for(self.process.stderr.read(), 10)).decode()
-
-
-async def collect(process: Process) -> tuple[int | None, bytes, bytes]:
-    parts: dict[int, list[bytes]] = {1: [], 2: []}
-    async for fd, chunk in process.output():
-        parts[fd].append(chunk)
-    return (await process.wait()).code, b"".join(parts[1]), b"".join(parts[2])
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> None:
-    """Return once the condition holds; fail when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.005)
-
-
-@asynccontextmanager
-async def launched(
-    command: Sequence[str], root: Path, *, wrap: Wrap | None = None, attachable: bool = False
-) -> AsyncIterator[Running]:
-    """Run a toolhost; with `attachable` a broken stream may be attached again (the pipes outlive it)."""
-    stdin, to_host = os.pipe()
-    from_host, stdout = os.pipe()
-    environment = {
-        "PATH": SEARCH_PATH,
-        "LANG": "C.UTF-8",
-        "BULKHEAD_TOOLHOST": json.dumps({"roots": [str(root)], "workspace": str(root), "home": str(root)}),
-    }
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=stdin, stdout=stdout, stderr=asyncio.subprocess.PIPE, env=environment
-    )
-    os.close(stdin)
-    os.close(stdout)
-
-    async def attach() -> ByteStream:
-        if attachable:
-            stream: ByteStream = PipeStream(os.dup(from_host), os.dup(to_host))
-        else:
-            stream = PipeStream(from_host, to_host)
-        return wrap(stream) if wrap is not None else stream
-
-    channel = Channel(attach)
-    running = Running(process, channel, root)
-    try:
-        await channel.start(20)
-        yield running
-    finally:
-        await channel.aclose()
-        if attachable:
-            os.close(from_host)
-            os.close(to_host)
-        try:
-            await asyncio.wait_for(process.wait(), 10)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
-def plain_command() -> list[str]:
-    return [PYTHON, "-I", "-S", str(TOOLHOST)]
-
-
-def jail_command(root: Path) -> list[str]:
-    """The toolhost as PID 1 without privileges, with a process limit of its own."""
-    isolation = ["--unshare-all", "--as-pid-1", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
-    mounts = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
-    jail = ["bwrap", *isolation, "--uid", "10001", "--gid", "10001", *mounts, "--bind", str(root), str(root)]
-    limited = ["prlimit", "--nproc=150", *jail, *plain_command()]
-    if os.geteuid() == 0:
-        # Limits on processes do not bind root, nor a user namespace of root's.
-        return ["setpriv", "--reuid=10001", "--regid=10001", "--clear-groups", *limited]
-    return limited
-
+from toolhost_processes import Running, Wrap, jail_command, launched, plain_command
 
 Launch = Callable[..., Awaitable[Running]]
 
 
 @pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    """A directory that the unprivileged user of the jail can reach and write."""
-    root = tmp_path / "work"
-    root.mkdir()
-    for directory in (root, *tmp_path.parents[:2], tmp_path):
-        if directory.stat().st_uid == os.geteuid() and directory != Path("/tmp"):
-            directory.chmod(0o777)
-    return root
+def workdir() -> Iterator[Path]:
+    """A directory that the unprivileged user of the jail can reach and write (pytest's own are private)."""
+    with tempfile.TemporaryDirectory(prefix="bulkhead-test-") as base:
+        os.chmod(base, 0o755)
+        root = Path(base) / "work"
+        root.mkdir()
+        root.chmod(0o777)
+        yield root
 
 
 @pytest.fixture
@@ -141,9 +31,7 @@ async def launch(workdir: Path) -> AsyncIterator[Launch]:
 
         async def start(*, jail: bool = False, wrap: Wrap | None = None, attachable: bool = False) -> Running:
             command = jail_command(workdir) if jail else plain_command()
-            return await stack.enter_async_context(
-                launched(command, workdir, wrap=wrap, attachable=attachable)
-            )
+            return await stack.enter_async_context(launched(command, workdir, wrap=wrap, attachable=attachable))
 
         yield start
 
