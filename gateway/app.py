@@ -18,7 +18,7 @@ from gateway.agent.facts import TurnLimits
 from gateway.agent.loop import Services
 from gateway.agent.seal import Sealer
 from gateway.agent.turns import Turns
-from gateway.api import errors, health, messages, models, sessions
+from gateway.api import errors, health, messages, models, sessions, workspace
 from gateway.api.context import ApiContext
 from gateway.audit.log import AuditLog
 from gateway.launch import driver_for
@@ -45,19 +45,30 @@ class _Foundation:
     driver: Driver
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application. Opening its lifespan opens the store, the audit log and the sandbox driver."""
+def create_app(settings: Settings, address: str = "") -> FastAPI:
+    """The application. Opening its lifespan opens the store, the audit log and the sandbox driver.
+
+    `address` is where it will listen, for the audit log.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _foundation(settings) as foundation, _context(settings, foundation) as context:
+        async with _foundation(settings) as foundation, _context(settings, address, foundation) as context:
             app.state.context = context
             yield
 
-    app = FastAPI(title="Bulkhead", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Bulkhead",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # A redirect would answer without an envelope, and invite the client to send its key a second time.
+        redirect_slashes=False,
+    )
     errors.install(app)
     app.add_middleware(errors.RequestIds)
-    for room in (health, messages, models, sessions):
+    for room in (health, messages, models, sessions, workspace):
         app.include_router(room.router)
     return app
 
@@ -78,7 +89,7 @@ async def _foundation(settings: Settings) -> AsyncIterator[_Foundation]:
 
 
 @contextlib.asynccontextmanager
-async def _context(settings: Settings, foundation: _Foundation) -> AsyncIterator[ApiContext]:
+async def _context(settings: Settings, address: str, foundation: _Foundation) -> AsyncIterator[ApiContext]:
     audit, driver = foundation.audit, foundation.driver
     records = SessionRecords(foundation.engine)
     removed = await driver.reap(())
@@ -100,7 +111,8 @@ async def _context(settings: Settings, foundation: _Foundation) -> AsyncIterator
         settings, KeyCache(Keys(foundation.engine)), services, turns, sealer, records, lambda: audit.broken
     )
     started = time.monotonic()
-    await audit.record("gateway.start", session=None, principal=None, body=_opening(settings, driver))
+    opening = _opening(settings, address, driver)
+    await (await audit.record("gateway.start", session=None, principal=None, body=opening))
     async with asyncio.TaskGroup() as group:
         group.create_task(open_sessions.run())
         try:
@@ -145,10 +157,10 @@ def _turn_limits(settings: Settings) -> TurnLimits:
     )
 
 
-def _opening(settings: Settings, driver: Driver) -> dict[str, object]:
+def _opening(settings: Settings, address: str, driver: Driver) -> dict[str, object]:
     return {
         "version": __version__,
-        "address": f"{settings.host}:{settings.port}",
+        "address": address or f"{settings.host}:{settings.port}",
         "provider": settings.model_provider,
         "driver": driver.name,
         "unenforced": list(driver.guarantees.not_enforced),

@@ -91,7 +91,7 @@ async def _docker(settings: Settings) -> AsyncIterator[Driver]:
             Path(directory) / "broker.sock",
             gateway=identity,
             roots=[settings.workspace_root],
-            options=["--image", settings.sandbox_image],
+            options=["--image", settings.sandbox_image, "--engine", settings.docker_host],
             log=settings.data_dir / "broker.log",
         )
         try:

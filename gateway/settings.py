@@ -29,6 +29,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+KEY_VARIABLE = "BULKHEAD_API_KEY"
+"""The key that commands use which ask a running gateway; no setting of the gateway itself."""
+
 CONFIG_VARIABLE = "BULKHEAD_CONFIG"
 """Names the optional TOML file; its keys are the field names below (`max_steps = 50`)."""
 
@@ -125,7 +128,9 @@ class Settings(BaseSettings):
     )
     azure_anthropic_api_key: SecretStr | None = _setting(None, "Credential for the `azure-anthropic` provider.")
     azure_anthropic_version: str = _setting("2023-06-01", "Value of the `anthropic-version` header sent to Azure.")
-    models: Names = _setting((), "Models on offer, comma-separated; others are refused. Empty: what the upstream offers.")
+    models: Names = _setting(
+        (), "Models on offer, comma-separated; others are refused. Empty: what the upstream offers."
+    )
     upstream_timeout_seconds: float = _setting(
         600.0, "Longest silence of the upstream before its request counts as failed.", unit="seconds", gt=0
     )
@@ -296,7 +301,7 @@ def variable_of(field: str) -> str:
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """`BULKHEAD_*` names in the environment that no setting reads: most likely misspelt."""
-    known = {variable_of(field) for field in Settings.model_fields} | {CONFIG_VARIABLE}
+    known = {variable_of(field) for field in Settings.model_fields} | {CONFIG_VARIABLE, KEY_VARIABLE}
     return sorted(name for name in environ if name.startswith("BULKHEAD_") and name not in known)
 
 

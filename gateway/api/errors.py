@@ -6,6 +6,7 @@ import secrets
 
 import structlog
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.agent.failures import answer_of
 from gateway.audit.errors import AuditUnavailable
 from gateway.messages import jsonbytes
-from gateway.messages.errors import ApiError
+from gateway.messages.errors import ApiError, InvalidRequest
 from gateway.providers.base import UpstreamFailure
 from gateway.sandbox.errors import SandboxError
 
@@ -48,14 +49,33 @@ def _of_http(failure: HTTPException) -> ApiError:
     return ApiError(failure.status_code, None, str(failure.detail), headers=failure.headers)
 
 
+def _of_parameter(failure: RequestValidationError) -> ApiError:
+    first = failure.errors()[0]
+    return InvalidRequest(f"{first['loc'][-1]}: {first['msg']}")
+
+
 def install(app: FastAPI) -> None:
     """Handlers for every kind of failure."""
 
     async def handle(request: Request, failure: Exception) -> Response:
         request_id = getattr(request.state, "request_id", "")
-        error = _of_http(failure) if isinstance(failure, HTTPException) else answer_of(failure, request_id)
+        if isinstance(failure, HTTPException):
+            error = _of_http(failure)
+        elif isinstance(failure, RequestValidationError):
+            error = _of_parameter(failure)
+        else:
+            error = answer_of(failure, request_id)
         body = jsonbytes.encode(error.envelope(request_id))
         return Response(body, error.status, dict(error.headers), "application/json")
 
-    for kind in (ApiError, UpstreamFailure, AuditUnavailable, SandboxError, HTTPException, Exception):
+    kinds = (
+        ApiError,
+        UpstreamFailure,
+        AuditUnavailable,
+        SandboxError,
+        HTTPException,
+        RequestValidationError,
+        Exception,
+    )
+    for kind in kinds:
         app.add_exception_handler(kind, handle)

@@ -18,6 +18,12 @@ from gateway.audit.errors import AuditUnavailable, unavailable
 from gateway.store.engine import reading, writing
 from gateway.store.tables import audit_events, audit_head
 
+# Built once: building them took a third of the time that a single event needs to become durable.
+_READ_HEAD = sa.select(audit_head.c.seq, audit_head.c.hash, audit_head.c.mac)
+_LAST_EVENT = sa.select(audit_events.c.seq, audit_events.c.hash).order_by(audit_events.c.seq.desc()).limit(1)
+_ADD_EVENTS = sa.insert(audit_events)
+_MOVE_HEAD = sa.update(audit_head)
+
 
 def open_chain(engine: sa.Engine, key_path: Path) -> SealKey:
     """The key of this store's chain; both are made at the first start. Raises `AuditUnavailable`.
@@ -51,7 +57,7 @@ def append(connection: sa.Connection, key: SealKey, entries: Sequence[Entry]) ->
         return []
     events = link(entries, _checked_head(connection, key))
     connection.execute(
-        sa.insert(audit_events),
+        _ADD_EVENTS,
         [
             {
                 "seq": event.seq,
@@ -68,7 +74,7 @@ def append(connection: sa.Connection, key: SealKey, entries: Sequence[Entry]) ->
         ],
     )
     last = events[-1]
-    connection.execute(sa.update(audit_head).values(**_columns(key.seal(last.seq, last.hash))))
+    connection.execute(_MOVE_HEAD, _columns(key.seal(last.seq, last.hash)))
     return [event.seq for event in events]
 
 
@@ -86,7 +92,7 @@ def check_end(engine: sa.Engine, key: SealKey) -> Head:
 
 def read_head(connection: sa.Connection) -> Head | None:
     """The stored head, unverified."""
-    row = connection.execute(sa.select(audit_head.c.seq, audit_head.c.hash, audit_head.c.mac)).first()
+    row = connection.execute(_READ_HEAD).first()
     return None if row is None else Head(*row)
 
 
@@ -94,9 +100,7 @@ def _checked_head(connection: sa.Connection, key: SealKey) -> Head:
     head = read_head(connection)
     if head is None or not key.holds(head):
         raise AuditUnavailable("the head of the audit log is missing or forged; run `bulkhead audit verify`")
-    last = connection.execute(
-        sa.select(audit_events.c.seq, audit_events.c.hash).order_by(audit_events.c.seq.desc()).limit(1)
-    ).first()
+    last = connection.execute(_LAST_EVENT).first()
     if (head.seq, head.hash) != (tuple(last) if last else (0, GENESIS)):
         raise AuditUnavailable("the end of the audit log was tampered with; run `bulkhead audit verify`")
     return head

@@ -27,6 +27,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--image", default=Profile().image, help="image of the profile named default")
     parser.add_argument("--profile", action="append", default=[], metavar="NAME=IMAGE", help="a further profile")
     parser.add_argument("--limit", action="append", default=[], metavar="NAME=VALUE", help="of every profile")
+    parser.add_argument("--engine", metavar="URL", help="the engine's unix socket instead of DOCKER_HOST")
     parser.add_argument("--runtime", default="runc", help="OCI runtime as the engine names it")
     parser.add_argument("--toolhost", type=Path, help="development: mount this toolhost over the image's")
     parser.add_argument("--time-limit", type=int, default=60, help="seconds for any one call to the engine")
@@ -53,7 +54,7 @@ def profiles_of(options: argparse.Namespace) -> dict[str, Profile]:
 def build(options: argparse.Namespace) -> Server:
     """The broker these options describe. Raises ValueError or OSError for options that make no sense."""
     roots = [root.resolve(strict=True) for root in options.allow_root]
-    engine = Engine(engine_socket(), time_limit=options.time_limit)
+    engine = Engine(engine_socket(options.engine), time_limit=options.time_limit)
     broker = Broker(engine, options.gateway, roots, profiles_of(options))
     mode = 0o660 if options.group_access else 0o600
     until_eof = 0 if options.until_eof else None

@@ -26,9 +26,9 @@ BUSY = (409, 500)
 """What the engine answers while a removal of the same thing is under way."""
 
 
-def engine_socket() -> str:
-    """The engine's socket from DOCKER_HOST, which must name a unix socket. Raises ValueError otherwise."""
-    host = os.environ.get("DOCKER_HOST", "")
+def engine_socket(named: str | None = None) -> str:
+    """The engine's socket from `named` or DOCKER_HOST, which must be a unix socket. Raises ValueError otherwise."""
+    host = named or os.environ.get("DOCKER_HOST", "")
     if not host:
         return DEFAULT_SOCKET
     if not host.startswith("unix://"):

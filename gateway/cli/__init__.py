@@ -23,11 +23,16 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
+    "demo": Command("gateway.cli.demo:demo", "Watch a scripted agent work in a sandbox, and what holds it in."),
     "serve": Command("gateway.cli.serve:serve", "Run the gateway in the foreground."),
+    "claude": Command("gateway.cli.claude:app", "Run Claude Code in this directory, its tools in a sandbox."),
     "doctor": Command("gateway.cli.doctor:doctor", "Check this host and configuration, and say what to do."),
     "keys": Command("gateway.cli.keys:app", "Make, list and revoke the API keys of callers."),
+    "sessions": Command("gateway.cli.sessions:app", "List, show and close sandbox sessions."),
     "audit": Command("gateway.cli.audit:app", "Read, verify and export the audit log."),
     "images": Command("gateway.cli.images:app", "Build the sandbox images and show which are current."),
+    "broker": Command("gateway.cli.broker:app", "Run the process that alone holds the engine's socket."),
+    "upstream": Command("gateway.cli.upstream:upstream", "Run a scripted model from a scenario file."),
 }
 
 

@@ -51,10 +51,10 @@ def serve(
 
 
 async def _serve(settings: Settings) -> None:
-    app = create_app(settings)
     with _listening(settings) as listener:
+        host, port = listener.getsockname()[:2]
+        app = create_app(settings, f"{host}:{port}")
         async with app.router.lifespan_context(app):
-            host, port = listener.getsockname()[:2]
             config = uvicorn.Config(
                 app,
                 http="httptools",
