@@ -5,6 +5,7 @@ A tool knows the toolhost and nothing of conversations, HTTP or models.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -57,7 +58,7 @@ Show = Callable[[str], None]
 Input = TypeVar("Input", bound=msgspec.Struct)
 
 
-class Tool(Generic[Input]):
+class Tool(ABC, Generic[Input]):
     """One tool. Subclasses are stateless: what a session remembers lives on its workbench."""
 
     name: ClassVar[str]
@@ -68,13 +69,13 @@ class Tool(Generic[Input]):
         """Whether a shared tool's call is the gateway's (it names something the gateway started)."""
         return True
 
+    @abstractmethod
     def headline(self, arguments: Input) -> str:
         """The part in brackets of the line a person sees: `Bash(pytest -q)`."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def run(self, arguments: Input, bench: Workbench, show: Show) -> ToolResult:
         """Run it. Refusals and failures of the work itself are results; a lost sandbox raises SandboxError.
 
         Cancellation kills what was started and propagates.
         """
-        raise NotImplementedError
