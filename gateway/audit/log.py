@@ -32,6 +32,9 @@ CAPACITY = 4096
 MAX_BATCH = 1024
 """Events in one transaction."""
 
+LINGER_SECONDS = 0.02
+"""How long results and notes wait for an intent whose commit they can share; nobody waits for them."""
+
 MAX_WAITING = 65536
 """Results and notes kept while the log is broken; past it they are counted as lost."""
 
@@ -156,14 +159,17 @@ class AuditLog:
         """What there is, after waiting for it or for the retry; False with it when it is time to end."""
         items: list[_Item] = []
         failure = self._failure
+        timeout = None if failure is None else max(0.0, failure.retry_at - monotonic())
         try:
-            timeout = None if failure is None else max(0.0, failure.retry_at - monotonic())
             item = self._queue.get(timeout=timeout)
+            leave = monotonic() + LINGER_SECONDS
             while item is not None:
                 items.append(item)
                 if len(items) == MAX_BATCH:
                     return items, True
-                item = self._queue.get_nowait()
+                if not item.keep:
+                    leave = 0.0
+                item = self._queue.get(timeout=max(0.0, leave - monotonic()))
         except Empty:
             return items, True
         return items, False
