@@ -30,7 +30,7 @@ __all__ = ["Channel", "Hello", "Reply"]
 VERSION = 1
 ATTACH_ATTEMPTS = 3
 ATTACH_SECONDS = 10.0
-"""For one attempt: attach, find the marker, read `resumed`."""
+"""For one attempt, from attaching to `resumed`."""
 ATTACH_PAUSE = 0.1
 MARKER_SEARCH = 64 << 20
 """Bytes of the old stream thrown away while looking for the marker."""
@@ -100,11 +100,11 @@ class Channel:
                 self._stream = await self._attach()
                 self._reader = asyncio.create_task(self._read(), name="sandbox-channel")
                 return await self._hello
-        except BaseException as error:
-            await self.aclose()
-            if isinstance(error, TimeoutError):
-                raise ToolhostTimeout("hello", timeout) from None
-            raise
+        except TimeoutError:
+            raise ToolhostTimeout("hello", timeout) from None
+        finally:
+            if not self._nonce:
+                await self.aclose()
 
     def subscribe(
         self,
@@ -199,18 +199,14 @@ class Channel:
         self._write(front, payload)
 
     def _write(self, front: bytes, payload: bytes) -> None:
-        stream = self._stream
-        if stream is None:
+        if (stream := self._stream) is None:
             return
         try:
-            if len(payload) <= _SMALL:
-                stream.write(front + payload if payload else front)
-            else:
-                stream.write(front)
+            stream.write(front + payload if len(payload) <= _SMALL else front)
+            if len(payload) > _SMALL:
                 stream.write(payload)
         except StreamClosed:
-            # Kept: the reader sees the end of this stream and sends it again on the next.
-            return
+            return  # kept: the reader sees the end of this stream and sends it again on the next
 
     def _control(self) -> None:
         self._ack_sent = self._received

@@ -21,7 +21,9 @@ else:
 
 _RTTIME = 15  # RLIMIT_RTTIME
 _TAG_TOP = 1 << 46
-_STOP_ROUNDS = 6
+_LOOKS = 3
+_STOP_ROUNDS = 12
+_STILL_ROUNDS = 100
 _KILL_ROUNDS = 200
 _TIME_LIMIT = 2.0
 _PAUSE = 0.0005
@@ -104,13 +106,22 @@ def _send(pid: int, number: int) -> None:
         return
 
 
+def _newest_pid() -> bytes:
+    """The pid that was given out last in this process namespace; b"" when the kernel does not say."""
+    words = _read("/proc/loadavg").split()
+    return words[4] if len(words) == 5 else b""
+
+
 class TreeKill:
     """One `process.kill`: ends every process with `tag`, and (as PID 1) every process with a tag nobody issued.
 
-    As PID 1 with nobody else alive it is one kill(-1), atomic against fork. Otherwise the tree is frozen first
-    (a stopped process cannot fork, and a bomb of stopped processes has used up its pids), then killed. A tree
-    that will not hold still is frozen with everything else by kill(-1, SIGSTOP) for the few milliseconds it
-    takes, and the others go on after it. The last resort ends the session's processes.
+    A look at /proc proves something only if no process was made meanwhile: processes that fork and exit all the
+    time can hide from it. So either the newest pid stayed the same, or everything stands still.
+
+    Alone in the sandbox it is one kill(-1), atomic against fork. Otherwise the tree is stopped (a stopped process
+    cannot fork, and a bomb of stopped processes has used up its pids) and killed. A tree that will not hold still
+    is stopped with everything else by kill(-1, SIGSTOP), atomic as well, for the few milliseconds it takes, and
+    the others go on after it. The last resort ends every process of the session.
     """
 
     def __init__(self, tag: int, others: Mapping[int, bool]) -> None:
@@ -120,82 +131,91 @@ class TreeKill:
         self._init = os.getpid() == 1
         self._deadline = time.monotonic() + _TIME_LIMIT
         self._killed: set[int] = set()
+        self._bystanders = False
         self.rounds = 0
 
     def run(self) -> dict[str, object]:
-        first = list(self._targets())
-        if not first:
+        if not self._init:
+            self._chase(_KILL_ROUNDS)
             return self._result("call")
-        alone = self._init and not any(self._others.values())
-        alone = alone and not any(tag in self._others for tag in alive_by_tag())
-        if alone:
+        for _ in range(_LOOKS):
+            targets, sure = self._look()
+            if sure:
+                break
+        if sure and not targets:
+            return self._result("call")
+        if sure and not self._bystanders and not any(self._others.values()):
+            self._killed.update(pid for pid, _ in targets)
             return self._everything("call")
-        thaw: list[int] = []
-        if not self._freeze_tree() and self._init:
-            thaw = self._freeze_all()
-        try:
-            ended = self._kill_rounds()
-        finally:
-            for pid in thaw:
-                _send(pid, _signal.SIGCONT)
-        if not ended and self._init:
-            return self._everything("session")
-        return self._result("call")
+        if self._chase(_STOP_ROUNDS) or self._stand_still():
+            return self._result("call")
+        return self._everything("session")
 
-    def _is_target(self, tag: int) -> bool:
-        return tag == self._tag or (self._init and tag not in self._others)
-
-    def _targets(self) -> Iterator[tuple[int, str]]:
-        for pid, tag in processes():
-            if self._is_target(tag):
+    def _look(self) -> tuple[list[tuple[int, str]], bool]:
+        """(pid, state) of the live targets, and whether that is certainly all of them."""
+        before = _newest_pid()
+        targets: dict[int, str] = {}
+        self._bystanders = False
+        # Twice: a child that was just being made has its pid before it can be seen, and its parent may be gone
+        # when it can.
+        for _ in range(2):
+            for pid, tag in processes():
                 state = state_of(pid)
-                if state not in _GONE:
-                    yield pid, state
+                if state in _GONE:
+                    continue
+                if tag == self._tag or (self._init and tag not in self._others):
+                    targets[pid] = state
+                else:
+                    self._bystanders = True
+        return list(targets.items()), before != b"" and before == _newest_pid()
 
-    def _freeze_tree(self) -> bool:
-        """Stop the tree; true once a whole scan found nothing that still runs."""
-        for _ in range(_STOP_ROUNDS if self._init else _KILL_ROUNDS):
+    def _chase(self, limit: int) -> bool:
+        """Stop the tree, then kill it; true once a sure look found nothing. Touches no other call."""
+        for turn in range(limit):
             self.rounds += 1
-            moving = False
-            for pid, state in self._targets():
-                if state not in _STOPPED:
-                    _send(pid, _signal.SIGSTOP)
-                    moving = True
-            if not moving:
+            targets, sure = self._look()
+            if not targets and (sure or not self._init):
                 return True
+            moving = [pid for pid, state in targets if state not in _STOPPED]
+            for pid in moving:
+                _send(pid, _signal.SIGSTOP)
+            if not moving or turn % 4 == 3:
+                self._end(targets)
+                time.sleep(_PAUSE)
             if time.monotonic() > self._deadline:
                 break
         return False
 
-    def _freeze_all(self) -> list[int]:
-        """Stop everything at once; returns the bystanders that have to go on afterwards."""
-        resting = {pid for pid, tag in processes() if not self._is_target(tag) and state_of(pid) in _STOPPED}
-        _send(-1, _signal.SIGSTOP)
-        return [pid for pid, tag in processes() if not self._is_target(tag) and pid not in resting]
-
-    def _kill_rounds(self) -> bool:
-        for turn in range(_KILL_ROUNDS):
-            self.rounds += 1
-            found = False
-            for pid, _ in self._targets():
-                _send(pid, _signal.SIGKILL)
-                self._killed.add(pid)
-                found = True
-            if not found:
-                return True
-            if time.monotonic() > self._deadline:
-                return False
-            if turn:
+    def _stand_still(self) -> bool:
+        """Stop the whole sandbox, kill the tree in peace, let the others go on."""
+        resting = {pid for pid, _ in processes() if state_of(pid) in _STOPPED}
+        try:
+            for _ in range(_STILL_ROUNDS):
+                self.rounds += 1
+                _send(-1, _signal.SIGSTOP)
+                targets, _ = self._look()
+                if not targets:
+                    return True
+                self._end(targets)
                 time.sleep(_PAUSE)
+        finally:
+            for pid, tag in processes():
+                if tag in self._others and pid not in resting:
+                    _send(pid, _signal.SIGCONT)
         return False
+
+    def _end(self, targets: list[tuple[int, str]]) -> None:
+        for pid, _ in targets:
+            _send(pid, _signal.SIGKILL)
+            self._killed.add(pid)
 
     def _everything(self, scope: str) -> dict[str, object]:
         for turn in range(_KILL_ROUNDS):
             self.rounds += 1
             left = [pid for pid, _ in processes() if state_of(pid) not in _GONE]
-            if not left:
-                break
             self._killed.update(left)
+            if turn and not left:
+                break
             _send(-1, _signal.SIGKILL)
             if time.monotonic() > self._deadline + _TIME_LIMIT:
                 break

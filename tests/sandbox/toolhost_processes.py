@@ -19,6 +19,8 @@ from gateway.sandbox.toolhost import Process, Toolhost
 
 TOOLHOST = Path(__file__).resolve().parents[2] / "sandbox-images" / "toolhost"
 PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
+OUTER_UID = 10777
+"""Of the jail outside of it; nobody else's, because the process limit counts by user."""
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 Wrap = Callable[[ByteStream], ByteStream]
@@ -121,5 +123,5 @@ def jail_command(root: Path) -> list[str]:
     limited = ["prlimit", "--nproc=150", *jail, *plain_command()]
     if os.geteuid() == 0:
         # Limits on processes do not bind root, nor a user namespace of root's.
-        return ["setpriv", "--reuid=10001", "--regid=10001", "--clear-groups", *limited]
+        return ["setpriv", f"--reuid={OUTER_UID}", f"--regid={OUTER_UID}", "--clear-groups", *limited]
     return limited
