@@ -26,6 +26,9 @@ NATIVE_SERVER_TOOLS = frozenset(
 )
 """Server tools that an upstream runs itself; their pairs are the upstream's business and pass unchanged."""
 
+INTERRUPTED = "[The turn was interrupted before its call had a result.]"
+"""What the model is told of an answer that held nothing but the display of a running call."""
+
 
 def rebuild(messages: Sequence[Message], pairs: Pairs) -> list[Message]:
     """The conversation for the upstream. Untouched messages keep their bytes.
@@ -103,8 +106,9 @@ def _split(message: Message, pairs: Pairs, seen: set[str]) -> tuple[list[Message
             if owed:
                 turn_over()
             current.append(block)
-    if current:
-        turns.append(message.with_content(current))
+    if current or not turns:
+        # Where only display is left, a turn is: what follows it must not move up to what came before.
+        turns.append(message.with_content(current or [text_block(INTERRUPTED)]))
     return turns, owed
 
 

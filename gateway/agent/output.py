@@ -122,12 +122,9 @@ class Output:
 
     def fail(self, error: ApiError, request_id: str) -> None:
         """The end of one that did not: an `error` event, or the whole answer when nothing was sent yet."""
-        if not self._writer.started:
-            self._log.end(error)
-            return
-        if not self._writer.ended:
+        if self._writer.started and not self._writer.ended:
             self._append(self._writer.error(error.type, error.message, request_id))
-        self._log.end()
+        self._log.end(error)
 
     def _append(self, chunk: bytes) -> None:
         self.last_write = time.monotonic()

@@ -130,3 +130,17 @@ def test_no_mark_of_the_gateway_is_left() -> None:
 def test_rebuilding_is_the_same_every_time() -> None:
     conversation = [message("user", "go"), message("assistant", [text("a"), *pair(1, 1), *pair(2, 1), text("b")])]
     assert jsonbytes.encode(rebuild(conversation, PAIRS)) == jsonbytes.encode(rebuild(conversation, PAIRS))
+
+
+def test_an_answer_that_was_only_display_stays_an_answer() -> None:
+    """Interrupted during its first call. Claude Code 2.1.330 puts a system entry before it, which may stand
+    only before an assistant's turn."""
+    messages = rebuilt(
+        message("user", "go"),
+        message("system", "note"),
+        message("assistant", [shown("Bash(sleep 300) · sandbox 3f2a\n")]),
+        message("user", "and now?"),
+    )
+    assert [one.role for one in messages] == ["user", "system", "assistant", "user"]
+    assert "interrupted" in messages[2].text
+    assert "sandbox 3f2a" not in messages[2].text

@@ -18,7 +18,7 @@ from gateway.settings import Settings
 from gateway.store.engine import StoreError, close_store, open_existing
 from gateway.store.keys import KeyRecord, Keys
 from tests.support import engine
-from tests.support.claude_code import STREAM_JSON, installed
+from tests.support.claude_code import LOOPBACK_ONLY, STREAM_JSON, installed
 from tests.support.gateway import Gateway
 from tests.support.processes import ChildProcess, free_port, plain_environment, until
 from tests.support.project import worker_directory
@@ -43,6 +43,7 @@ class Command:
             ANTHROPIC_ENDPOINT=upstream,
             ANTHROPIC_API_KEY="upstream-secret",
             PORT=str(port),
+            **LOOPBACK_ONLY,
         )
 
     def start(self, directory: Path, *arguments: str, program: Path | None = None) -> ChildProcess:
@@ -86,7 +87,7 @@ def _processes_with(text: str) -> list[str]:
         try:
             if text.encode() in (place / "environ").read_bytes():
                 found.append((place / "cmdline").read_bytes().decode(errors="replace"))
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
             continue
     return found
 
@@ -172,8 +173,8 @@ def test_a_running_gateway_is_used_when_it_serves_the_directory_and_only_then(tm
 
 @pytest.mark.engine
 def test_two_at_once_do_not_take_each_others_sandboxes(tmp_path: Path, script: Script) -> None:
-    slow = {"name": "slow", "match": {"user": "slowly"}}
-    slow["turns"] = [calls(bash("until [ -e go ]; do sleep 0.1; done; echo waited")), says("${last_tool_result}")]
+    answers = [calls(bash("until [ -e go ]; do sleep 0.1; done; echo waited")), says("${last_tool_result}")]
+    slow = {"name": "slow", "match": {"user": "slowly"}, "turns": answers}
     command = script({"conversations": [slow, {"name": "quick", **WHERE}]})
     first, second = worker_directory(tmp_path), worker_directory(tmp_path)
     waiting = command.start(first, "-p", "slowly")
