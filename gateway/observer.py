@@ -41,6 +41,7 @@ class RecordedSessions(SessionObserver):
             principal=session.key.subject,
             body={
                 "container": sandbox.id,
+                "name": sandbox.name,
                 "driver": sandbox.driver,
                 "profile": sandbox.profile_digest,
                 "uid": sandbox.uid,

@@ -162,6 +162,8 @@ class CallRunner:
             except SandboxError as lost:
                 error = lost
                 log.error("sandbox_lost", session=bench.session.id, reason=lost.reason, error=str(lost))
+                # Also one that only kept silent: the model is told that the next call has a fresh sandbox.
+                bench.session.channel.break_off(str(lost))
                 return ToolResult(_lost(lost), is_error=True)
             finally:
                 elapsed = round((time.monotonic() - started) * 1000, 1)

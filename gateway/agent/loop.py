@@ -24,7 +24,7 @@ from gateway.audit.log import AuditLog
 from gateway.messages.assemble import Assembler
 from gateway.messages.blocks import Block, Message
 from gateway.messages.errors import ApiError
-from gateway.policy import Disposition, local_effect_properties
+from gateway.policy import Disposition, is_shared, local_effect_properties
 from gateway.providers.base import Provider
 from gateway.sandbox.sessions import Sessions
 from gateway.tools.workbench import Workbench, Workbenches
@@ -129,8 +129,8 @@ class TurnRun:
         planned: dict[str, PlannedCall] = {}
         for at, block in calls:
             block["id"] = fresh_call_id(block.get("id"), self._ids)
-            if not self._is_clients(block):
-                who = self._facts.offer.disposition(str(block.get("name")))
+            who = self._who_runs(block)
+            if who is not Disposition.CLIENT:
                 planned[block["id"]] = plan(block, block["id"], who, answer.bad_inputs.get(at))
         results = await self._run(step, list(planned.values()))
         theirs = [block for _, block in calls if block["id"] not in planned]
@@ -145,18 +145,18 @@ class TurnRun:
         self._messages += [_assistant(kept), Message("user", [Block.of(result) for result in results])]
         return False
 
-    def _is_clients(self, block: Json) -> bool:
-        """Whether the client runs this call. A shared tool's call is the gateway's when it names something that
-        the gateway started."""
-        who = self._facts.offer.disposition(str(block.get("name")))
-        if who is not Disposition.SHARED:
-            return who is Disposition.CLIENT
+    def _who_runs(self, block: Json) -> Disposition:
+        """Settled by the call itself where the tool is shared between gateway and client."""
+        name = str(block.get("name"))
+        return self._facts.offer.settled(name, started_here=is_shared(name) and self._names_our_job(block))
+
+    def _names_our_job(self, block: Json) -> bool:
         session = self._services.sessions.peek(self._facts.session)
-        call = plan(block, block["id"], who, None)
+        call = plan(block, block["id"], Disposition.SHARED, None)
         if session is None or call.tool is None or call.input is None:
-            return True
+            return False
         bench = self._services.workbenches.of(session, self._facts.agent, self._facts.directory)
-        return not call.tool.owns(call.input, bench)
+        return call.tool.owns(call.input, bench)
 
     async def _run(self, step: int, calls: list[PlannedCall]) -> list[Json]:
         if not calls:

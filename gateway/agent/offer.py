@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.messages.blocks import Tool
 from gateway.messages.request import MessagesRequest
-from gateway.policy import Disposition, disposition_of, sanitised_schema
+from gateway.policy import Disposition, disposition_of, is_shared, sanitised_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,16 @@ class Offer:
     def disposition(self, name: str) -> Disposition:
         """A name that was never declared is nobody's to run."""
         return self.who.get(name, Disposition.REFUSED)
+
+    def settled(self, name: str, *, started_here: bool) -> Disposition:
+        """Who runs a call of it. A shared tool's call is the gateway's when it names something the gateway
+        started, even where the client offers the tool only later; else it is the client's, if it declared it."""
+        who = self.disposition(name)
+        if who is Disposition.SHARED:
+            return Disposition.GATEWAY if started_here else Disposition.CLIENT
+        if who is Disposition.REFUSED and started_here and is_shared(name):
+            return Disposition.GATEWAY
+        return who
 
     @property
     def gateway_runs_any(self) -> bool:

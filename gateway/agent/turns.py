@@ -43,7 +43,8 @@ class TurnLog:
         self.size = 0
         self.ended = False
         self.error: ApiError | None = None
-        """Set when the turn failed before its first event: it has no stream, only this answer."""
+        """What went wrong, if the turn failed. Without chunks it is the whole answer; a stream that began tells it
+        in its last event."""
         self._grown = asyncio.Event()
 
     def append(self, chunk: bytes) -> None:

@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway.agent.turns import Turn, TurnLog, Turns
 from gateway.messages import jsonbytes
 from gateway.messages.assemble import Assembler
-from gateway.messages.errors import ApiError, status_of_type
+from gateway.messages.errors import ApiError
 from gateway.messages.sse_reader import SseDecoder
 
 
@@ -102,15 +102,11 @@ async def _until_end(log: TurnLog) -> None:
 
 
 def _assembled(log: TurnLog, request_id: str) -> tuple[ApiError | None, bytes]:
-    """The whole message, or the error that the log ends with."""
-    error = log.error
+    """The whole message, or the error that the turn ended with."""
+    if log.error is not None:
+        return log.error, jsonbytes.encode(log.error.envelope(request_id))
     assembler, decoder = Assembler(), SseDecoder()
     for chunk in log.chunks:
         for event in decoder.feed(chunk):
             assembler.feed(event)
-            if event.name == "error":
-                told = event.data["error"]
-                error = ApiError(status_of_type(told["type"]), told["type"], told["message"])
-    if error is not None:
-        return error, jsonbytes.encode(error.envelope(request_id))
     return None, jsonbytes.encode(assembler.message)

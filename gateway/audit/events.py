@@ -92,7 +92,8 @@ _KINDS = (
         "result",
         "The sandbox answers.",
         {
-            "container": "container or process id",
+            "container": "id of the sandbox",
+            "name": "what the engine knows it by: the container's name, or a process id",
             "driver": "sandbox driver",
             "profile": "digest of the profile it was made from",
             "uid": "user id inside",

@@ -43,6 +43,8 @@ def serve(
         first = issue_first(settings, engine, NewKey("first", getpass.getuser()))
     if first is not None:
         typer.echo(f"First API key (shown this once): {first[1]}")
+    else:
+        typer.echo("Keys exist already; `bulkhead keys create NAME` makes another.")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))

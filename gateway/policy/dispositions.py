@@ -62,6 +62,11 @@ def disposition_of(name: str, *, claude_code: bool, client_tools: Sequence[str])
     return Disposition.REFUSED if claude_code else Disposition.CLIENT
 
 
+def is_shared(name: str) -> bool:
+    """Whether calls of the tool can be the gateway's or the client's, by what they name."""
+    return _BY_NAME.get(name) is Disposition.SHARED
+
+
 def local_effect_properties(name: str) -> frozenset[str]:
     """Input properties of a client tool that are never offered nor forwarded."""
     return _LOCAL_EFFECT_PROPERTIES.get(name, frozenset())

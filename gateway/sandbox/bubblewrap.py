@@ -71,6 +71,7 @@ class BubblewrapSandbox:
         self._attached = False
         self._closing = asyncio.Lock()
         self.id = secrets.token_hex(6)
+        self.name = f"pid {child.init}"
         self.session = session
         self.profile_digest = digest
         self.workspace = checked.mount

@@ -69,6 +69,10 @@ class Sandbox(Protocol):
         """Unique; the first characters tell sandboxes apart for people."""
 
     @property
+    def name(self) -> str:
+        """What the driver's own tools know it by: the container's name, or the process id of its init."""
+
+    @property
     def driver(self) -> str: ...
 
     @property

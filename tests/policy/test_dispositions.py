@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.agent.offer import Offer
 from gateway.policy import Disposition, disposition_of, sanitised_schema
 from gateway.tools.catalogue import CATALOGUE
 
@@ -60,3 +61,17 @@ def test_the_agents_isolation_in_a_local_worktree_is_not_offered() -> None:
 def test_every_gateway_tool_has_an_implementation() -> None:
     for name in CATALOGUE:
         assert who(name) in (Disposition.GATEWAY, Disposition.SHARED)
+
+
+def test_a_shared_tools_call_goes_to_whoever_started_what_it_names() -> None:
+    declared = Offer([], {"TaskStop": Disposition.SHARED, "Agent": Disposition.CLIENT}, False)
+    assert declared.settled("TaskStop", started_here=True) is Disposition.GATEWAY
+    assert declared.settled("TaskStop", started_here=False) is Disposition.CLIENT
+    assert declared.settled("Agent", started_here=False) is Disposition.CLIENT
+
+
+def test_a_job_of_the_gateway_can_be_stopped_before_the_client_offers_the_tool() -> None:
+    undeclared = Offer([], {}, False)
+    assert undeclared.settled("TaskStop", started_here=True) is Disposition.GATEWAY
+    assert undeclared.settled("TaskStop", started_here=False) is Disposition.REFUSED
+    assert undeclared.settled("Bash", started_here=False) is Disposition.REFUSED

@@ -70,10 +70,15 @@ def check(request: MessagesRequest, headers: Mapping[str, str], signatures: Coll
             f"A maximum of {_MAX_CACHE_MARKS} blocks with cache_control may be provided. Found {marks}."
         )
     turns = [message.role for message in request.messages if message.role != "system"]
-    if turns[-1] == "assistant":
+    if turns[-1] == "assistant" and not _paused(request.messages[-1]):
         raise InvalidRequest(
             "This model does not support assistant message prefill. The conversation must end with a user message."
         )
+
+
+def _paused(message: Message) -> bool:
+    """Whether the answer stopped (`pause_turn`) with a server tool of the API at work: it is sent back to go on."""
+    return bool(message.blocks) and message.blocks[-1].type == "server_tool_use"
 
 
 def _check_message(message: Message, at: int, count: int, signatures: Collection[str]) -> None:
