@@ -21,7 +21,7 @@ from gateway.audit.log import AuditLog
 from gateway.policy import Decision, Disposition, Outcome
 from gateway.sandbox.errors import SandboxError, ToolhostError
 from gateway.tools.background import finished_notices
-from gateway.tools.base import Effect, Tool, ToolResult
+from gateway.tools.base import Effect, Prepared, Tool, ToolResult
 from gateway.tools.catalogue import CATALOGUE
 from gateway.tools.parse import InvalidInput, parse_input
 from gateway.tools.texts import tool_use_error
@@ -149,12 +149,13 @@ class CallRunner:
         bench = await self._bench()
         self.count += 1
         with bench.session.in_use():
-            intent = await self._audit.intent("tool.intent", **self._about(bench), body=self._intent(call))
+            prepared = call.tool.prepare(call.input, bench)
+            intent = await self._durable_intent(call, bench, prepared)
             started = time.monotonic()
             result: ToolResult | None = None
             error: Exception | None = None
             try:
-                result = await call.tool.run(call.input, bench, call.show)
+                result = await prepared.run(call.show)
                 return _with_notices(result, bench)
             except ToolhostError as refused:
                 error = refused
@@ -169,6 +170,16 @@ class CallRunner:
                 elapsed = round((time.monotonic() - started) * 1000, 1)
                 body = self._outcome(call, result, error, elapsed)
                 await self._audit.record("tool.result", **self._about(bench), body=body, intent=intent)
+
+    async def _durable_intent(self, call: PlannedCall, bench: Workbench, prepared: Prepared) -> int:
+        """The intent's number once it is on disk; meanwhile the call is made ready. Without it nothing runs."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(prepared.begin())
+                return await self._audit.intent("tool.intent", **self._about(bench), body=self._intent(call))
+        except BaseException:
+            await prepared.drop()
+            raise
 
     def _about(self, bench: Workbench) -> dict[str, str]:
         return {"session": bench.session.id, "principal": self._facts.session.subject}

@@ -167,13 +167,13 @@ class Channel:
             if self._waiting.pop(number, None) is not None:
                 self._abandon(number)
 
-    def post(self, method: str, params: dict[str, Any]) -> None:
-        """A request whose answer nobody waits for (cleaning up after a cancelled call). Never raises."""
+    def post(self, method: str, params: dict[str, Any], payload: bytes = b"") -> None:
+        """A request whose answer nobody waits for. Never raises."""
         if self._failure is not None:
             return
         number = self._next_id = self._next_id + 1
         self._abandon(number)
-        self._send({"id": number, "method": method, "params": params}, b"")
+        self._send({"id": number, "method": method, "params": params}, payload)
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """A notification. Dropped when the channel is gone."""

@@ -187,6 +187,10 @@ class Process:
         """Send a signal to the program's process group. not_found when it has ended."""
         await self._channel.call("process.signal", {"call": self.call, "signal": number}, timeout=timeout)
 
+    def send_stdin(self, data: bytes, eof: bool = False) -> None:
+        """A few bytes whose arrival nobody waits for; what the program makes of them is seen in its output."""
+        self._channel.post("process.stdin", {"call": self.call, "eof": eof}, data)
+
     async def write_stdin(self, data: bytes, eof: bool = False, timeout: float = 30.0) -> None:
         """Returns when the program's pipe took the bytes. invalid when it no longer reads (or takes none)."""
         view = memoryview(data)

@@ -6,7 +6,7 @@ A tool knows the toolhost and nothing of conversations, HTTP or models.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeVar
@@ -58,6 +58,20 @@ Show = Callable[[str], None]
 Input = TypeVar("Input", bound=msgspec.Struct)
 
 
+class Prepared:
+    """A call that waits for its intent to be durable. `begin` makes ready what has no effect yet; then either `run`
+    carries it out or `drop` leaves nothing behind."""
+
+    def __init__(self, run: Callable[[Show], Awaitable[ToolResult]]) -> None:
+        self.run = run
+
+    async def begin(self) -> None:
+        """Make ready. Never raises: what goes wrong is told by `run`."""
+
+    async def drop(self) -> None:
+        """The call does not run."""
+
+
 class Tool(ABC, Generic[Input]):
     """One tool. Subclasses are stateless: what a session remembers lives on its workbench."""
 
@@ -72,6 +86,10 @@ class Tool(ABC, Generic[Input]):
     @abstractmethod
     def headline(self, arguments: Input) -> str:
         """The part in brackets of the line a person sees: `Bash(pytest -q)`."""
+
+    def prepare(self, arguments: Input, bench: Workbench) -> Prepared:
+        """Called while the intent of the call is on its way to the disk; see `Prepared`."""
+        return Prepared(lambda show: self.run(arguments, bench, show))
 
     @abstractmethod
     async def run(self, arguments: Input, bench: Workbench, show: Show) -> ToolResult:

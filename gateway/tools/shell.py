@@ -6,10 +6,10 @@ import asyncio
 import shlex
 import time
 
-from gateway.sandbox.errors import ToolhostError
+from gateway.sandbox.errors import SandboxError, SandboxGone, ToolhostError
 from gateway.sandbox.toolhost import Exit, Process
 from gateway.tools.background import start_job
-from gateway.tools.base import Effect, Show, Tool, ToolResult
+from gateway.tools.base import Effect, Prepared, Show, Tool, ToolResult
 from gateway.tools.captured import Captured
 from gateway.tools.inputs import DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS, BashInput
 from gateway.tools.texts import (
@@ -22,10 +22,12 @@ from gateway.tools.texts import (
 )
 from gateway.tools.workbench import Workbench
 
-# Both streams are one, in the order written. The shell reports its directory on descriptor 9 only when the
-# command succeeded, so that `cd sub; false` does not move the session.
-_SCRIPT = 'exec 2>&1; shopt -u extglob; eval "$1" && pwd -P >&9'
+# Both streams are one, in the order written. The shell waits for a line before it does anything: it is started while
+# the call's intent is on its way to the disk. It reports its directory on descriptor 9 only when the command
+# succeeded, so that `cd sub; false` does not move the session.
+_SCRIPT = 'read -r || exit; exec </dev/null 2>&1; shopt -u extglob; eval "$1" && pwd -P >&9'
 _BACKGROUND_SCRIPT = 'exec 2>&1; shopt -u extglob; eval "$1"'
+_GO = b"\n"
 
 COMMAND_ENV = {
     "CLAUDECODE": "1",
@@ -41,10 +43,6 @@ _ONE_IS_AN_ANSWER = frozenset({"grep", "rg", "diff", "find", "test", "["})
 RESULTS_DIRECTORY = "/tmp/bulkhead/tool-results"
 
 
-def shell_argv(command: str, *, background: bool = False) -> list[str]:
-    return ["/bin/bash", "-c", _BACKGROUND_SCRIPT if background else _SCRIPT, "/bin/bash", command]
-
-
 class Bash(Tool[BashInput]):
     name = "Bash"
     effect = Effect.EXECUTE
@@ -53,18 +51,55 @@ class Bash(Tool[BashInput]):
     def headline(self, arguments: BashInput) -> str:
         return arguments.command
 
+    def prepare(self, arguments: BashInput, bench: Workbench) -> Prepared:
+        if arguments.run_in_background:
+            return super().prepare(arguments, bench)
+        return WaitingShell(arguments, bench)
+
     async def run(self, arguments: BashInput, bench: Workbench, show: Show) -> ToolResult:
+        if not arguments.run_in_background:
+            shell = WaitingShell(arguments, bench)
+            await shell.begin()
+            return await shell.run(show)
         try:
-            if arguments.run_in_background:
-                return await start_job(bench, arguments, shell_argv(arguments.command, background=True), COMMAND_ENV)
-            process = await bench.toolhost.spawn(
-                shell_argv(arguments.command), cwd=bench.directory, env=COMMAND_ENV, report=True
-            )
+            argv = ["/bin/bash", "-c", _BACKGROUND_SCRIPT, "/bin/bash", arguments.command]
+            return await start_job(bench, arguments, argv, COMMAND_ENV)
         except ToolhostError as error:
             return _not_started(bench, error)
-        return await self._foreground(arguments, bench, process, show)
 
-    async def _foreground(self, arguments: BashInput, bench: Workbench, process: Process, show: Show) -> ToolResult:
+
+class WaitingShell(Prepared):
+    """A shell that holds one command and waits for the word to run it."""
+
+    def __init__(self, arguments: BashInput, bench: Workbench) -> None:
+        super().__init__(self._run)
+        self._arguments = arguments
+        self._bench = bench
+        self._process: Process | None = None
+        self._error: SandboxError | None = None
+
+    async def begin(self) -> None:
+        argv = ["/bin/bash", "-c", _SCRIPT, "/bin/bash", self._arguments.command]
+        try:
+            self._process = await self._bench.toolhost.spawn(
+                argv, cwd=self._bench.directory, env=COMMAND_ENV, stdin=True, report=True
+            )
+        except SandboxError as error:
+            self._error = error
+
+    async def drop(self) -> None:
+        if self._process is not None:
+            await self._process.kill()
+
+    async def _run(self, show: Show) -> ToolResult:
+        if isinstance(self._error, ToolhostError):
+            return _not_started(self._bench, self._error)
+        if self._process is None:
+            raise self._error or SandboxGone("the shell was not started")
+        return await self._foreground(self._process, show)
+
+    async def _foreground(self, process: Process, show: Show) -> ToolResult:
+        arguments, bench = self._arguments, self._bench
         asked = arguments.timeout if arguments.timeout and arguments.timeout > 0 else DEFAULT_TIMEOUT_MS
         timeout_ms = min(asked, MAX_TIMEOUT_MS)
         captured = Captured(bench.output_limit)
@@ -73,6 +108,7 @@ class Bash(Tool[BashInput]):
         timed_out = False
         try:
             async with asyncio.timeout(timeout_ms / 1000):
+                process.send_stdin(_GO, eof=True)
                 async for _, chunk in process.output():
                     if not captured.take(chunk, show):
                         break
