@@ -38,7 +38,7 @@ ROWS = (
 )
 
 NOOPS = 20
-BASHES = 3
+BASHES = 10
 AT_ONCE = 100
 
 

@@ -38,10 +38,20 @@ def owned(path: Path) -> Path:
 
 
 @contextlib.contextmanager
+def started(folder: Path, upstream_url: str, root: Path, **variables: str) -> Iterator[Gateway]:
+    """A gateway whose end is the test's own business; one that a failed test left running is ended."""
+    running = Gateway(folder, upstream_url, root, **variables)
+    try:
+        yield running
+    finally:
+        if running.process.running:
+            running.process.stop()
+
+
+@contextlib.contextmanager
 def serving(folder: Path, upstream_url: str, **variables: str) -> Iterator[Gateway]:
     """A gateway for a block. It must end in order, leave nothing behind and an audit log that verifies."""
-    with workspaces() as root:
-        running = Gateway(folder, upstream_url, root, **variables)
+    with workspaces() as root, started(folder, upstream_url, root, **variables) as running:
         yield running
         assert running.stop() == 0, running.process.stderr
         verify_audit(running)
