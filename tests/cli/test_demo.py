@@ -178,7 +178,7 @@ async def test_an_answer_that_is_not_as_scripted_fails_the_run(
 
 # -- the checks themselves
 
-SCRIPT = Script("/work/space", "/work/host/secret", 4711)
+SCRIPT = Script("/srv/space", "/srv/host/secret", 4711)
 
 
 def _bash(command: str, text: str, code: int = 0) -> Call:
@@ -188,7 +188,7 @@ def _bash(command: str, text: str, code: int = 0) -> Call:
 FAILING_TESTS = _bash(TESTS, "Exit code 1\nFAILED (failures=1)", 1)
 PASSING_TESTS = _bash(TESTS, "Ran 3 tests in 0.001s\n\nOK")
 HOST_READ = Call("Read", {"file_path": HOST_FILE}, f"{HOST_FILE} is outside the sandbox workspace.", 1, True)
-THEFT = _bash(SCRIPT.steal, "cat: /work/host/secret: No such file or directory", 1)
+THEFT = _bash(SCRIPT.steal, "cat: /srv/host/secret: No such file or directory", 1)
 CONNECTING = _bash(SCRIPT.connect, "routes: 0\n192.0.2.1:80 Network is unreachable\n127.0.0.1:4711 Connection refused")
 WRITING = Call("Write", {"file_path": WRITTEN}, f"{WRITTEN} is outside the sandbox workspace.", 1, True)
 TOUCHING = _bash(SCRIPT.touch, f"touch: cannot touch '{TOUCHED}': Read-only file system", 1)

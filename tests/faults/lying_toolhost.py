@@ -44,14 +44,14 @@ LIES: dict[str, Callable[[Any, Json], object]] = {
 
 
 def _lying(session: Any, header: Json, payload: bytes) -> None:
-    if _silent:
+    if _silent and header.get("method") == "process.kill":
         return
     argv = header.get("params", {}).get("argv", [])
     _, found, lie = (argv[-1] if argv else "").partition("LIE:")
     if not found:
         _truth(session, header, payload)
     elif lie == "silence":
-        # The command runs; from then on not a word.
+        # The command runs; that it is to end is not heard.
         _truth(session, header, payload)
         _silent.append(True)
     else:

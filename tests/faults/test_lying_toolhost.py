@@ -85,11 +85,13 @@ def test_a_lie_ends_the_session_with_an_explanation(lie: str, member: Member, ga
     lied(member, gateway, asked(member, f"tell {lie}"))
 
 
-def test_silence_ends_the_session_and_holds_up_nobody_else(member: Member, gateway: Gateway) -> None:
+def test_a_kill_that_is_not_answered_ends_the_session_and_holds_up_nobody_else(
+    member: Member, gateway: Gateway
+) -> None:
     other = join(gateway)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(asked, member, "tell silence")
-        until(lambda: (member.workspace / "silent").exists(), "the silent call")
+        until(lambda: (member.workspace / "silent").exists(), "the call to run")
         assert asked(other, "honest").results[0].endswith("honest")
         assert "/tmp/mark" in asked(other, "honest").results[0]
         assert not running.done()

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tests.support.scripts import bash, call, calls, says
+
+__all__ = ["bash", "call", "calls", "fails", "says", "scene"]
+
 Json = dict[str, Any]
 
 
@@ -13,25 +17,6 @@ def scene(prompt: str, *turns: Json) -> Json:
     return {"name": prompt, "match": {"user": f"/^{re.escape(prompt)}$/"}, "turns": list(turns)}
 
 
-def call(tool: str, **arguments: Any) -> Json:
-    """A tool call."""
-    return {"tool_use": {"name": tool, "input": arguments}}
-
-
-def bash(command: str, **arguments: Any) -> Json:
-    return call("Bash", command=command, **arguments)
-
-
-def calls(*blocks: Json, **turn: Any) -> Json:
-    """An answer that ends with tool calls; the rest are fields of the turn."""
-    return {"blocks": list(blocks), **turn}
-
-
-def says(text: str, **turn: Any) -> Json:
-    """An answer in words."""
-    return {"text": text, **turn}
-
-
 def fails(**fault: Any) -> Json:
     """An answer that goes wrong."""
-    return {"text": "These words come in several pieces.", "fault": fault}
+    return says("These words come in several pieces.", fault=fault)
