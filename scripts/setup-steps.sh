@@ -68,3 +68,15 @@ install_packages() {
         watched "${apt[@]}" update && watched "${apt[@]}" install --no-install-recommends "$@"
     fi
 }
+
+# need_programs WHY PROGRAM:PACKAGE...: installs what is missing, or says what to install.
+need_programs() {
+    local why=$1 pair missing=()
+    shift
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    can_install || fail 1 "$why needs ${missing[*]}: install them, then run this again."
+    install_packages "${missing[@]}" || fail 1 "Installing ${missing[*]} failed: check the machine's package mirror."
+}

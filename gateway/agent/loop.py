@@ -67,7 +67,6 @@ class TurnRun:
             await self._records.turn_started(len(self._turn.progress.steps))
             stop_reason = await self._with_heartbeat()
             error = None
-            self._turn.succeeded = True
         except Exception as failure:  # noqa: BLE001 - the one place where a turn's failure becomes an answer
             error = answer_of(failure, self._facts.request_id)
         finally:
@@ -205,6 +204,7 @@ class TurnRun:
             # Claude Code asks again when a turn shows nothing but calls.
             self._out.text("(The model ended its turn without further text.)")
         await self._settle()
+        self._turn.succeeded = True
         self._out.finish(stop_reason, self._budget.usage(), answer.message)
         return stop_reason
 
@@ -213,6 +213,7 @@ class TurnRun:
         self._out.start()
         self._out.text(f"[Bulkhead] {limit.text} Send another message to go on.")
         await self._settle()
+        self._turn.succeeded = True
         self._out.finish("end_turn", self._budget.usage())
         return "end_turn"
 

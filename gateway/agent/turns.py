@@ -91,6 +91,7 @@ class Turn:
     delivered: bool = False
     """Whether some follower got the whole log of a turn that ended well."""
     succeeded: bool = False
+    """Set before the end of the log: whoever reads to the end can rely on it."""
     task: asyncio.Task[None] | None = None
     reaper: asyncio.TimerHandle | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -20,7 +21,15 @@ HELLO_TIMEOUT = 30.0
 """Seconds a fresh toolhost has to say hello before the open counts as failed."""
 
 SWEEP_SECONDS = 5.0
-"""How often idle and broken sessions are looked for; a session may outlive its idle time by this much."""
+"""How often at least idle and broken sessions are looked for; a session may outlive its idle time by this much."""
+
+
+@dataclass(slots=True)
+class _Opening:
+    """Callers of one key that wait for one opening."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    callers: int = 0
 
 
 class Sessions:
@@ -33,7 +42,8 @@ class Sessions:
         self._idle_seconds = idle_seconds
         self._max_sessions = max_sessions
         self._open: dict[SessionKey, Session] = {}
-        self._opening: dict[SessionKey, asyncio.Lock] = {}
+        self._opening: dict[SessionKey, _Opening] = {}
+        self._starting = 0
         self._stopped = asyncio.Event()
 
     def all(self) -> list[Session]:
@@ -48,20 +58,21 @@ class Sessions:
 
     async def get(self, key: SessionKey, workspace: Workspace) -> Session:
         """The open session of `key`, or a fresh one. Concurrent callers of one key share one opening."""
-        lock = self._opening.setdefault(key, asyncio.Lock())
+        opening = self._opening.setdefault(key, _Opening())
+        opening.callers += 1
         try:
-            async with lock:
+            async with opening.lock:
                 session = self._open.get(key)
                 if session is not None and not session.closing and session.channel.failure is None:
                     session.last_used = time.monotonic()
                     return session
                 if session is not None:
                     await self._close(session, "broken")
-                await self._make_room()
                 return await self._open_new(key, workspace)
         finally:
-            if not lock.locked() and key not in self._open:
-                self._opening.pop(key, None)
+            opening.callers -= 1
+            if opening.callers == 0:
+                del self._opening[key]
 
     async def close(self, session: Session, reason: str) -> None:
         """Close it and everything that belongs to it; calls still running in it fail at once."""
@@ -77,7 +88,7 @@ class Sessions:
                 elif session.users == 0 and idle >= self._idle_seconds:
                     await self._close(session, "idle")
             try:
-                await asyncio.wait_for(self._stopped.wait(), SWEEP_SECONDS)
+                await asyncio.wait_for(self._stopped.wait(), min(SWEEP_SECONDS, self._idle_seconds / 2))
             except TimeoutError:
                 continue
 
@@ -87,7 +98,7 @@ class Sessions:
         await asyncio.gather(*(self._close(session, "gateway stopped") for session in self.all()))
 
     async def _make_room(self) -> None:
-        if len(self._open) < self._max_sessions:
+        if len(self._open) + self._starting < self._max_sessions:
             return
         idle = [session for session in self._open.values() if session.users == 0]
         if not idle:
@@ -99,7 +110,14 @@ class Sessions:
     async def _open_new(self, key: SessionKey, workspace: Workspace) -> Session:
         if self._stopped.is_set():
             raise SandboxUnavailable("stopping", "the gateway is stopping")
-        session_id = f"s-{secrets.token_hex(8)}"
+        await self._make_room()
+        self._starting += 1
+        try:
+            return await self._opened(f"s-{secrets.token_hex(8)}", key, workspace)
+        finally:
+            self._starting -= 1
+
+    async def _opened(self, session_id: str, key: SessionKey, workspace: Workspace) -> Session:
         intent = await self._observer.opening(session_id, key, workspace)
         try:
             session = await self._start(session_id, key, workspace)

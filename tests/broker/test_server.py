@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import stat
+import time
 import subprocess
 import sys
 import threading
@@ -69,7 +70,12 @@ def test_every_request_is_logged_as_a_line_of_json(
 ) -> None:
     start_broker()
     say(place / "broker.sock", b'{"verb": "open", "session": "s-7", "workspace": {"mode": "bind", "source": "/etc"}}\n')
-    entries = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    # The line is written after the answer.
+    written = ""
+    deadline = time.monotonic() + 10
+    while '"verb": "open"' not in written and time.monotonic() < deadline:
+        written += capfd.readouterr().err
+    entries = [json.loads(line) for line in written.splitlines()]
     entry = next(entry for entry in entries if entry.get("verb") == "open")
     assert (entry["ok"], entry["reason"], entry["session"], entry["uid"]) == (False, "workspace", "s-7", os.geteuid())
 
