@@ -5,10 +5,10 @@ import json
 import os
 import socket
 import stat
-import time
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_every_request_is_logged_as_a_line_of_json(
     # The line is written after the answer.
     written = ""
     deadline = time.monotonic() + 10
-    while '"verb": "open"' not in written and time.monotonic() < deadline:
+    while '"verb": "open"' not in written.rpartition("\n")[0] and time.monotonic() < deadline:
         written += capfd.readouterr().err
     entries = [json.loads(line) for line in written.splitlines()]
     entry = next(entry for entry in entries if entry.get("verb") == "open")
