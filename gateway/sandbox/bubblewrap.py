@@ -16,6 +16,7 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from gateway.broker.body import TOOLHOST
 from gateway.broker.errors import Refused
 from gateway.broker.profile import SEARCH_PATH, Limits
 from gateway.broker.seccomp import seccomp_json
@@ -159,6 +160,16 @@ class BubblewrapDriver:
         own = os.geteuid()
         if checked.mode == "scratch" and own != 0:
             return dataclasses.replace(checked, uid=own, gid=os.getegid())
+        if own == 0 and checked.source is not None:
+            closed = next(
+                (one for one in Path(checked.source).parents if not _may_enter(one, checked.uid, checked.gid)), None
+            )
+            if closed is not None:
+                raise WorkspaceRefused(
+                    "workspace",
+                    f"uid {checked.uid}, who owns {checked.source}, may not enter {closed}: open it to others "
+                    "(chmod o+x), or use the docker driver",
+                )
         if own not in (0, checked.uid):
             raise WorkspaceRefused(
                 "workspace", f"{checked.source} belongs to uid {checked.uid}, and the gateway runs as uid {own}"
@@ -171,6 +182,12 @@ class BubblewrapDriver:
         etc = made_up_etc(checked.uid, checked.gid)
         with ExitStack() as held:
             files = [HostFile(held.enter_context(contents(text.encode())), path) for path, text in etc.items()]
+            shared = os.geteuid() != 0 or _open_to_all(self._toolhost)
+            if not shared:
+                # Who the sandbox runs as cannot go where the toolhost lies: its files are handed over open.
+                for source in sorted(self._toolhost.glob("*.py")):
+                    descriptor = held.enter_context(contents(source.read_bytes()))
+                    files.append(HostFile(descriptor, f"{TOOLHOST}/{source.name}"))
             filtering = held.enter_context(contents(self._filter)) if self._filter is not None else None
             told, telling = held.enter_context(pipe_ends())
             command = bubblewrap_command(
@@ -179,7 +196,7 @@ class BubblewrapDriver:
                 gid=checked.gid,
                 become=os.geteuid() == 0,
                 limit_processes=self.guarantees.process_limit,
-                toolhost=self._toolhost,
+                toolhost=self._toolhost if shared else None,
                 workspace=checked.mount,
                 mounts=checked.mounts,
                 files=files,
@@ -197,3 +214,15 @@ class BubblewrapDriver:
                 await child.end()
                 raise WorkspaceRefused(refusal.reason, refusal.message) from refusal
         return BubblewrapSandbox(child, checked, session, self._digest)
+
+
+def _open_to_all(place: Path) -> bool:
+    """Whether every user may read what lies in a directory."""
+    return place.stat().st_mode & 0o005 == 0o005 and all(parent.stat().st_mode & 0o001 for parent in place.parents)
+
+
+def _may_enter(directory: Path, uid: int, gid: int) -> bool:
+    """Whether a user of one group may pass through a directory."""
+    found = directory.stat()
+    mine = 0o100 if found.st_uid == uid else 0o010 if found.st_gid == gid else 0o001
+    return bool(found.st_mode & mine)

@@ -59,7 +59,7 @@ def bubblewrap_command(
     gid: int,
     become: bool,
     limit_processes: bool,
-    toolhost: Path,
+    toolhost: Path | None,
     workspace: str,
     mounts: Sequence[Mount],
     files: Sequence[HostFile],
@@ -68,7 +68,8 @@ def bubblewrap_command(
     program: Sequence[str] | None = None,
 ) -> list[str]:
     """The whole command. `become` (a gateway that is root): give up root before anything else, so that the
-    sandbox's user is that user outside too. Without mounts the workspace is empty and in memory.
+    sandbox's user is that user outside too. Without mounts the workspace is empty and in memory. Without
+    `toolhost` its files are among `files`.
     """
     command = []
     if become:
@@ -95,7 +96,7 @@ def bubblewrap_command(
     return [*command, *(program or ENTRYPOINT)]
 
 
-def _system(toolhost: Path) -> list[str]:
+def _system(toolhost: Path | None) -> list[str]:
     part = ["--ro-bind", "/usr", "/usr"]
     for name in MERGED:
         place = Path("/", name)
@@ -105,8 +106,9 @@ def _system(toolhost: Path) -> list[str]:
             part += ["--ro-bind", f"/{name}", f"/{name}"]
     for path in FROM_HOST:
         part += ["--ro-bind-try", path, path]
-    part += ["--ro-bind", str(toolhost), TOOLHOST, "--proc", "/proc", "--dev", "/dev"]
-    return part
+    if toolhost is not None:
+        part += ["--ro-bind", str(toolhost), TOOLHOST]
+    return [*part, "--proc", "/proc", "--dev", "/dev"]
 
 
 def _memory(path: str, size: int, mode: str) -> list[str]:

@@ -66,6 +66,9 @@ class Child:
                 if process.returncode is None:
                     process.kill()
                 await process.wait()
+                ours.pop_all()
+                for end in (read_end, write_end):
+                    os.close(end)
                 errors.close()
                 if isinstance(error, (OSError, TimeoutError, ValueError)):
                     said = errors.text().strip() or str(error) or "no reason given"

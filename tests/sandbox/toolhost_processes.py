@@ -111,16 +111,22 @@ async def launched(
             await process.wait()
 
 
-def plain_command() -> list[str]:
-    return [PYTHON, "-I", "-S", str(TOOLHOST)]
+def plain_command(toolhost: Path = TOOLHOST) -> list[str]:
+    return [PYTHON, "-I", "-S", str(toolhost)]
 
 
 def jail_command(root: Path) -> list[str]:
-    """The toolhost as PID 1 without privileges, with a process limit of its own."""
+    """The toolhost as PID 1 without privileges, with a process limit of its own.
+
+    It runs from a copy in `root`: the jail hides /tmp and cannot enter directories closed to other users, and the
+    checkout may lie in either.
+    """
+    toolhost = root / ".toolhost"
+    shutil.copytree(TOOLHOST, toolhost, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     isolation = ["--unshare-all", "--as-pid-1", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
     mounts = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
     jail = ["bwrap", *isolation, "--uid", "10001", "--gid", "10001", *mounts, "--bind", str(root), str(root)]
-    limited = ["prlimit", "--nproc=150", *jail, *plain_command()]
+    limited = ["prlimit", "--nproc=150", *jail, *plain_command(toolhost)]
     if os.geteuid() == 0:
         # Limits on processes do not bind root, nor a user namespace of root's.
         return ["setpriv", f"--reuid={OUTER_UID}", f"--regid={OUTER_UID}", "--clear-groups", *limited]
