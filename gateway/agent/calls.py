@@ -166,20 +166,38 @@ class CallRunner:
                 # Also one that only kept silent: the model is told that the next call has a fresh sandbox.
                 bench.session.channel.break_off(str(lost))
                 return ToolResult(_lost(lost), is_error=True)
+            except Exception as unexpected:
+                error = unexpected
+                raise
             finally:
                 elapsed = round((time.monotonic() - started) * 1000, 1)
-                body = self._outcome(call, result, error, elapsed)
-                await self._audit.record("tool.result", **self._about(bench), body=body, intent=intent)
+                await self._record_outcome(call, bench, intent, result, error, elapsed)
 
     async def _durable_intent(self, call: PlannedCall, bench: Workbench, prepared: Prepared) -> int:
         """The intent's number once it is on disk; meanwhile the call is made ready. Without it nothing runs."""
+        intent: int | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(prepared.begin())
-                return await self._audit.intent("tool.intent", **self._about(bench), body=self._intent(call))
+                intent = await self._audit.intent("tool.intent", **self._about(bench), body=self._intent(call))
         except BaseException:
             await prepared.drop()
+            if intent is not None:
+                await self._record_outcome(call, bench, intent, None, None, 0.0)
             raise
+        return intent
+
+    async def _record_outcome(
+        self,
+        call: PlannedCall,
+        bench: Workbench,
+        intent: int,
+        result: ToolResult | None,
+        error: Exception | None,
+        elapsed: float,
+    ) -> None:
+        body = self._outcome(call, result, error, elapsed)
+        await self._audit.record("tool.result", **self._about(bench), body=body, intent=intent)
 
     def _about(self, bench: Workbench) -> dict[str, str]:
         return {"session": bench.session.id, "principal": self._facts.session.subject}
@@ -198,10 +216,10 @@ class CallRunner:
     def _outcome(self, call: PlannedCall, result: ToolResult | None, error: Exception | None, elapsed: float) -> Json:
         body: Json = {"turn": self._facts.turn_id, "call": call.id, "tool": call.name, "ms": elapsed}
         if result is None:
-            outcome = "cancelled" if error is None else "lost" if not isinstance(error, ToolhostError) else "error"
-            if error is not None:
-                body["error"] = str(error)
-            return {**body, "outcome": outcome}
+            if error is None:
+                return {**body, "outcome": "cancelled"}
+            lost = isinstance(error, SandboxError) and not isinstance(error, ToolhostError)
+            return {**body, "outcome": "lost" if lost else "error", "error": str(error)}
         facts = result.facts
         body["outcome"] = "timeout" if facts.get("timed_out") else "error" if result.is_error else "ok"
         body["exit"] = result.code
