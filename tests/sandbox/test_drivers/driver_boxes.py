@@ -51,7 +51,7 @@ def leftovers(gateway_id: str) -> list[str]:
     """Names of every container and volume of a gateway, asked of the engine itself."""
     engine = docker.from_env()
     try:
-        containers = engine.containers.list(all=True, filters={"label": f"bulkhead={gateway_id}"})
+        containers = engine.containers.list(all=True, ignore_removed=True, filters={"label": f"bulkhead={gateway_id}"})
         volumes = engine.volumes.list(filters={"label": f"bulkhead={gateway_id}"})
         return [str(item.attrs["Name"]) for item in (*containers, *volumes)]
     finally:
