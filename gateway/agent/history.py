@@ -10,21 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.agent.pairs import MARK, Call, Pairs, quoted
-from gateway.messages.blocks import Block, Message, text_block
-
-NATIVE_SERVER_TOOLS = frozenset(
-    {
-        "advisor",
-        "bash_code_execution",
-        "code_execution",
-        "text_editor_code_execution",
-        "tool_search_tool_bm25",
-        "tool_search_tool_regex",
-        "web_fetch",
-        "web_search",
-    }
-)
-"""Server tools that an upstream runs itself; their pairs are the upstream's business and pass unchanged."""
+from gateway.messages.blocks import SERVER_TOOLS, Block, Message, text_block
 
 INTERRUPTED = "[The turn was interrupted before its call had a result.]"
 """What the model is told of an answer that held nothing but the display of a running call."""
@@ -87,7 +73,7 @@ def _split(message: Message, pairs: Pairs, seen: set[str]) -> tuple[list[Message
     for block in message.content:
         if is_display(block):
             continue
-        if block.type == "server_tool_use" and block.get("name") not in NATIVE_SERVER_TOOLS:
+        if block.type == "server_tool_use" and block.get("name") not in SERVER_TOOLS:
             result = results.get(str(block.get("id")))
             call = _genuine(block, result, pairs, seen)
             if owed and (call is None or call.step != step):
@@ -131,6 +117,6 @@ def is_display(block: Block) -> bool:
 def _ours(block: Block) -> bool:
     return (
         is_display(block)
-        or (block.type == "server_tool_use" and block.get("name") not in NATIVE_SERVER_TOOLS)
+        or (block.type == "server_tool_use" and block.get("name") not in SERVER_TOOLS)
         or (block.type.endswith("_tool_result") and MARK in block.data)
     )

@@ -13,10 +13,24 @@ from gateway.messages import jsonbytes
 from gateway.messages.errors import InvalidRequest
 from gateway.messages.jsonbytes import Raw
 
-__all__ = ["ROLES", "Block", "Message", "Role", "Tool", "text_block", "tool_result", "tool_use"]
+__all__ = ["ROLES", "SERVER_TOOLS", "Block", "Message", "Role", "Tool", "text_block", "tool_result", "tool_use"]
 
 Role = Literal["user", "assistant", "system"]
 ROLES: tuple[Role, ...] = ("user", "assistant", "system")
+
+SERVER_TOOLS = frozenset(
+    {
+        "advisor",
+        "bash_code_execution",
+        "code_execution",
+        "text_editor_code_execution",
+        "tool_search_tool_bm25",
+        "tool_search_tool_regex",
+        "web_fetch",
+        "web_search",
+    }
+)
+"""Names of the tools that an upstream of the API runs itself; their pairs of blocks are the upstream's business."""
 
 
 class _Verbatim:

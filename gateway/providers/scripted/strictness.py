@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from gateway.messages.blocks import Block, Message
+from gateway.messages.blocks import SERVER_TOOLS, Block, Message
 from gateway.messages.errors import ApiError, InvalidRequest
 from gateway.messages.pairing import check_pairing
 from gateway.messages.request import MessagesRequest
@@ -21,18 +21,6 @@ _CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _SERVER_ID = re.compile(r"srvtoolu_[a-zA-Z0-9_]+")
 _MAX_CACHE_MARKS = 4
 
-_SERVER_TOOLS = frozenset(
-    {
-        "advisor",
-        "bash_code_execution",
-        "code_execution",
-        "text_editor_code_execution",
-        "tool_search_tool_bm25",
-        "tool_search_tool_regex",
-        "web_fetch",
-        "web_search",
-    }
-)
 _USER = {"text", "image", "document", "search_result", "tool_result", "container_upload"}
 _ASSISTANT = {"text", "image", "document", "thinking", "redacted_thinking", "tool_use", "server_tool_use"}
 _ASSISTANT |= {"mcp_tool_use", "mcp_tool_result", "mcp_tool_listing", "compaction", "fallback"}
@@ -117,7 +105,7 @@ def _check_block(block: Mapping[str, Any], path: str, signatures: Collection[str
             _check_call(block, path, _CALL_ID)
         case "server_tool_use":
             _check_call(block, path, _SERVER_ID)
-            if block["name"] not in _SERVER_TOOLS:
+            if block["name"] not in SERVER_TOOLS:
                 raise InvalidRequest(f"{path}.server_tool_use.name: Input should be a server tool")
         case "tool_result":
             content = block.get("content")
