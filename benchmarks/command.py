@@ -35,6 +35,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to FILE as JSON")
     parser.add_argument("--only", metavar="PATTERN", help="rows whose name matches, such as 'session.*' or audit")
+    parser.add_argument("--without", metavar="PATTERN", help="leave out rows that match, such as '*litellm'")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: about a minute, rougher figures")
     parser.add_argument("--list", action="store_true", help="name the rows and what they compare, measure nothing")
     parser.add_argument("--markdown", action="store_true", help=f"rewrite the table in docs/{DOCUMENT.name}")
@@ -46,22 +47,28 @@ def all_rows() -> list[RowSpec]:
     return [spec for group in GROUPS for spec in group.rows]
 
 
-def chosen(pattern: str | None) -> list[RowSpec]:
-    """Rows whose name matches a shell pattern, or begins with it."""
-    if pattern is None:
-        return all_rows()
-    return [spec for spec in all_rows() if fnmatchcase(spec.name, pattern) or spec.name.startswith(pattern)]
+def chosen(only: str | None, without: str | None = None) -> list[RowSpec]:
+    """Rows whose name matches the shell pattern `only`, or begins with it, and not `without`."""
+    return [
+        spec
+        for spec in all_rows()
+        if (only is None or _matches(spec.name, only)) and (without is None or not _matches(spec.name, without))
+    ]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or name.startswith(pattern)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0; 2 when something is missing or the options make no sense; 130 when interrupted."""
     parser = arguments()
     options = parser.parse_args(argv)
-    specs = chosen(options.only)
+    specs = chosen(options.only, options.without)
     if not specs:
-        parser.error(f"no row matches {options.only!r}; --list names them")
-    if options.markdown and options.only:
-        parser.error("--markdown needs every row; leave --only away")
+        parser.error(f"no row matches {options.only or '*'!r}; --list names them")
+    if options.markdown and (options.only or options.without):
+        parser.error("--markdown needs every row; leave --only and --without away")
     if options.list:
         print(tables.listing(specs))
         return 0
@@ -92,8 +99,9 @@ async def _measure(specs: Sequence[RowSpec], *, quick: bool) -> list[Row]:
     def say(text: str) -> None:
         print(f"[{time.monotonic() - began:5.1f} s] {text}", file=sys.stderr, flush=True)
 
+    names = {spec.name for spec in specs}
     figures: dict[str, Figure] = {}
     for group in groups:
-        async with rig(quick=quick, engine_needed=group.needs_engine, say=say) as stand:
+        async with rig(quick=quick, engine_needed=group.needs_engine, say=say, rows=names) as stand:
             figures |= await group.measure(stand)
     return [row for row in report(all_rows(), figures) if row.spec in specs]

@@ -1,17 +1,25 @@
-"""What processes weigh, from /proc and the control groups."""
+"""What processes weigh and use, from /proc and the control groups."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-__all__ = ["available_mib", "cgroup_mib", "child_with", "pss_mib", "rss_mib"]
+__all__ = ["available_mib", "cgroup_mib", "child_with", "cpu_ms", "parent_of", "pss_mib", "rss_mib"]
 
 MIB = 1 << 20
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def rss_mib(pid: int) -> float:
     """Resident memory of a process, shared pages included."""
     return _field(Path(f"/proc/{pid}/status"), "VmRSS")
+
+
+def cpu_ms(pid: int) -> float:
+    """Processor time a process has used so far, all its threads, user and system; in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 / TICKS_PER_SECOND
 
 
 def pss_mib(pid: int) -> float:

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ SANDBOX_UID = 10001
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """Handed to every measurement. `say` prints a line of progress."""
+    """Handed to every measurement. `say` prints a line of progress. `rows`: names of those that are asked for."""
 
     directory: Path
     quick: bool
@@ -40,6 +40,11 @@ class Rig:
     label: str
     engine: Engine
     _broker: BrokerProcess
+    rows: Collection[str] = ()
+
+    def wants(self, *names: str) -> bool:
+        """Whether any of these rows is asked for; a measurement need not take what nobody does."""
+        return any(name in self.rows for name in names)
 
     def rounds(self, full: int, quick: int) -> int:
         return quick if self.quick else full
@@ -86,7 +91,9 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def rig(*, quick: bool, engine_needed: bool, say: Callable[[str], None]) -> AsyncIterator[Rig]:
+async def rig(
+    *, quick: bool, engine_needed: bool, say: Callable[[str], None], rows: Collection[str] = ()
+) -> AsyncIterator[Rig]:
     """Raises `Missing` when the engine or its image is."""
     label = f"benchmark-{os.getpid()}"
     engine = Engine(engine_socket())
@@ -107,7 +114,7 @@ async def rig(*, quick: bool, engine_needed: bool, say: Callable[[str], None]) -
                 options=["--image", IMAGE],
                 log=directory / "broker.log",
             )
-            yield Rig(directory, quick, say, label, engine, broker)
+            yield Rig(directory, quick, say, label, engine, broker, rows)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
             if engine_needed:

@@ -12,24 +12,31 @@ __all__ = ["Figure", "Goal", "Row", "RowSpec", "fraction", "ratio", "report"]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The row is as good as we want it when this figure of it is at most `limit`."""
+    """The row is as good as we want it when this figure of it is at most `limit`, or with `least` at least."""
 
     figure: Literal["value", "ratio"]
     limit: float
+    least: bool = False
+
+    def met_by(self, reached: float) -> bool:
+        return reached >= self.limit if self.least else reached <= self.limit
 
     def text(self, unit: str) -> str:
-        return f"≤ {fraction(self.limit)}" if self.figure == "ratio" else f"≤ {self.limit:g} {unit}"
+        limit = fraction(self.limit) if self.figure == "ratio" else f"{self.limit:g} {unit}"
+        return f"{'≥' if self.least else '≤'} {limit}"
 
 
 @dataclass(frozen=True, slots=True)
 class RowSpec:
-    """Declaration of one row. `what` is measured on our side, `baseline` on the other ("" when there is none)."""
+    """Declaration of one row. `what` is measured on our side, `baseline` on the other ("" when there is none).
+    `added`: the value is what our side takes on top of something."""
 
     name: str
     unit: str
     what: str
     baseline: str = ""
     goal: Goal | None = None
+    added: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ class Row:
         if goal is None:
             return None
         reached = self.figure.value if goal.figure == "value" else self.figure.ratio
-        return reached is not None and reached <= goal.limit
+        return reached is not None and goal.met_by(reached)
 
     def as_json(self) -> dict[str, Any]:
         goal = self.spec.goal

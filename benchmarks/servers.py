@@ -1,4 +1,4 @@
-"""The gateway and its scripted upstream as real processes of their own on free loopback ports."""
+"""The servers under test as real processes of their own on free loopback ports: upstream, gateway, floor, peer."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import asyncio
 import contextlib
 import os
 import re
+import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Gateway", "gateway", "upstream"]
+__all__ = ["Server", "floor", "gateway", "listening_on", "run", "upstream"]
 
-START_SECONDS = 60.0
+START_SECONDS = 90.0
 STOP_SECONDS = 30.0
 LOOK_AGAIN = 0.02
 
 _LISTENING = re.compile(r"^listening on (\S+)$", re.MULTILINE)
 _KEY = re.compile(r"^First API key[^:]*: (\S+)$", re.MULTILINE)
-_SCENARIO = "fallback:\n  text: >-\n    {text}\n"
-_TEXT = " ".join(["A plain answer of some length, as a model gives it."] * 12)
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
-    """A running gateway, and the key it made."""
+class Server:
+    """A running server and a key that it takes."""
 
     url: str
     key: str
@@ -33,54 +32,86 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def upstream(directory: Path) -> AsyncIterator[str]:
-    """A scripted upstream that answers everything with one text of 600 characters; its URL."""
-    scenario = directory / "scenario.yaml"
-    scenario.write_text(_SCENARIO.format(text=_TEXT))
-    command = [sys.executable, "-m", "gateway.providers.scripted", "--scenario", str(scenario)]
-    async with _server("upstream", command, directory, {}) as (said, _):
-        yield said[0]
+async def upstream(directory: Path) -> AsyncIterator[Server]:
+    """A lean model service (`benchmarks.forwarding.lean_upstream`)."""
+    command = [sys.executable, "-m", "benchmarks.forwarding.lean_upstream"]
+    async with run("upstream", command, directory, {}, _said) as server:
+        yield server
 
 
 @contextlib.asynccontextmanager
-async def gateway(directory: Path, workspace: Path, upstream_url: str, image: str) -> AsyncIterator[Gateway]:
-    """`bulkhead serve` with the docker driver and a state directory of its own."""
-    settings = {
+async def floor(directory: Path, upstream_url: str) -> AsyncIterator[Server]:
+    """A bare relay in the gateway's framework (`benchmarks.forwarding.floor`)."""
+    command = [sys.executable, "-m", "benchmarks.forwarding.floor", upstream_url]
+    async with run("floor", command, directory, {}, _said) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def gateway(
+    directory: Path, workspace: Path, upstream_url: str, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
+    """`bulkhead serve` with a state directory of its own, authentication and audit on as always. Its sandboxes
+    would be bubblewrap's, which start with the gateway; no request of these rows opens one."""
+    environment = {
         "BULKHEAD_DATA_DIR": str(directory / "state"),
-        "BULKHEAD_SANDBOX_DRIVER": "docker",
-        "BULKHEAD_SANDBOX_IMAGE": image,
+        "BULKHEAD_SANDBOX_DRIVER": "bubblewrap",
         "WORKSPACE_ROOT": str(workspace),
         "ANTHROPIC_ENDPOINT": upstream_url,
         "ANTHROPIC_API_KEY": "benchmark",
         "PORT": "0",
+        **(settings or {}),
     }
     command = [sys.executable, "-c", "from gateway.cli import main; main()", "serve"]
-    async with _server("gateway", command, directory, settings) as (said, pid):
-        yield Gateway(said[0], said[1], pid)
+    async with run("gateway", command, directory, environment, _said) as server:
+        yield server
 
 
 @contextlib.asynccontextmanager
-async def _server(
-    name: str, command: list[str], directory: Path, settings: dict[str, str]
-) -> AsyncIterator[tuple[list[str], int]]:
-    """Run until told to stop: what it said (URL, then the key if it made one) and its process id."""
+async def run(
+    name: str,
+    command: list[str],
+    directory: Path,
+    settings: Mapping[str, str],
+    ready: Callable[[str], tuple[str, str] | None],
+) -> AsyncIterator[Server]:
+    """A process until told to stop. `ready` looks at what it has said so far: URL and key once it listens.
+
+    Raises RuntimeError when it ends at its start or does not listen within `START_SECONDS`.
+    """
     kept = ("PATH", "HOME", "LANG", "DOCKER_HOST", "TMPDIR")
-    environment = {key: os.environ[key] for key in kept if key in os.environ} | settings
+    environment = {key: os.environ[key] for key in kept if key in os.environ} | dict(settings)
     out, err = directory / f"{name}.out", directory / f"{name}.err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
             *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
     try:
-        async with asyncio.timeout(START_SECONDS):
-            while (listening := _LISTENING.search(out.read_text())) is None:
-                if process.returncode is not None:
-                    raise RuntimeError(f"the {name} ended at its start: {err.read_text()[-500:]}")
-                await asyncio.sleep(LOOK_AGAIN)
-        key = _KEY.search(out.read_text())
-        yield [listening[1], *([key[1]] if key else [])], process.pid
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while (found := ready(out.read_text())) is None:
+                    if process.returncode is not None:
+                        raise RuntimeError(f"the {name} ended at its start: {err.read_text()[-500:]}")
+                    await asyncio.sleep(LOOK_AGAIN)
+        except TimeoutError as error:
+            raise RuntimeError(f"the {name} did not start in time: {err.read_text()[-500:]}") from error
+        yield Server(*found, process.pid)
     finally:
         await _stop(process)
+
+
+def listening_on(port: int) -> bool:
+    """Whether somebody takes connections on that port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _said(output: str) -> tuple[str, str] | None:
+    listening = _LISTENING.search(output)
+    if listening is None:
+        return None
+    key = _KEY.search(output)
+    return listening[1], key[1] if key else "none"
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

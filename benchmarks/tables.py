@@ -27,14 +27,13 @@ def listing(specs: Sequence[RowSpec]) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table of ratios; rows that have none show their value."""
+    """A table of ratios and values; rows that have no ratio show their value alone."""
     lines = ["| row | measured | result | compared with | goal |", "| --- | --- | --- | --- | --- |"]
     for row in rows:
         spec, figure = row.spec, row.figure
         result = f"{figure.value:.3g} {spec.unit}"
         if figure.ratio is not None:
-            added = f" (+{result})" if "added" in spec.name else ""
-            result = f"**{fraction(figure.ratio)}**{added}"
+            result = f"**{fraction(figure.ratio)}** ({'+' if spec.added else ''}{result})"
         goal = spec.goal.text(spec.unit) if spec.goal is not None else ""
         verdict = f"{goal}: {_MET[row.met]}" if goal else ""
         lines.append(f"| `{spec.name}` | {spec.what} | {result} | {spec.baseline or '–'} | {verdict} |")

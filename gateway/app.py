@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 import structlog
@@ -18,12 +19,17 @@ from gateway.agent.facts import TurnLimits
 from gateway.agent.loop import Services
 from gateway.agent.seal import Sealer
 from gateway.agent.turns import Turns
-from gateway.api import errors, health, messages, models, sessions, workspace
+from gateway.api import cache, errors, health, messages, models, sessions, usage, workspace
+from gateway.api.auth import principal_of
 from gateway.api.context import ApiContext
 from gateway.audit.log import AuditLog
+from gateway.cache import PromptCache
 from gateway.launch import driver_for
+from gateway.limits import Admission, Prices, UsageLedger, default_limits
 from gateway.observer import RecordedSessions
-from gateway.providers.anthropic import AnthropicProvider, Credential
+from gateway.relay.lane import Forwarding, Lane
+from gateway.relay.records import RelayRecords
+from gateway.routing.build import build_router
 from gateway.sandbox.driver import Driver
 from gateway.sandbox.sessions import Sessions
 from gateway.settings import Settings
@@ -31,6 +37,7 @@ from gateway.store.engine import close_store, open_store
 from gateway.store.keycache import KeyCache
 from gateway.store.keys import Keys
 from gateway.store.sessions import SessionRecords
+from gateway.store.usage import UsageRecords
 from gateway.tools.workbench import Workbenches
 
 log = structlog.get_logger(__name__)
@@ -55,7 +62,11 @@ def create_app(settings: Settings, address: str = "") -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with _foundation(settings) as foundation, _context(settings, address, foundation) as context:
             app.state.context = context
-            yield
+            app.state.forwarding = _forwarding(context)
+            try:
+                yield
+            finally:
+                app.state.forwarding = None
 
     app = FastAPI(
         title="Bulkhead",
@@ -68,8 +79,9 @@ def create_app(settings: Settings, address: str = "") -> FastAPI:
     )
     errors.install(app)
     app.add_middleware(errors.RequestIds)
-    for room in (health, messages, models, sessions, workspace):
+    for room in (cache, health, messages, models, sessions, usage, workspace):
         app.include_router(room.router)
+    app.add_middleware(Lane, ready=lambda: getattr(app.state, "forwarding", None))
     return app
 
 
@@ -103,47 +115,60 @@ async def _context(settings: Settings, address: str, foundation: _Foundation) ->
         idle_seconds=settings.idle_seconds,
         max_sessions=settings.max_sessions,
     )
-    provider = _provider(settings)
+    router = build_router(settings)
     turns = Turns(settings.grace_seconds)
-    services = Services(provider, open_sessions, Workbenches(settings.tool_output_bytes), audit, _turn_limits(settings))
-    sealer = Sealer.from_file(settings.data_dir / "seal.key")
+    services = Services(router, open_sessions, Workbenches(settings.tool_output_bytes), audit, _turn_limits(settings))
+    ledger = UsageLedger(UsageRecords(foundation.engine))
+    await asyncio.to_thread(ledger.load)
     context = ApiContext(
-        settings, KeyCache(Keys(foundation.engine)), services, turns, sealer, records, lambda: audit.broken
+        settings,
+        KeyCache(Keys(foundation.engine)),
+        Admission(default_limits(settings), Prices.load(settings.prices_file), ledger),
+        ledger,
+        PromptCache(
+            max_entries=settings.prompt_cache_max_entries,
+            ttl_seconds=settings.prompt_cache_ttl_ms / 1000,
+            max_bytes=settings.prompt_cache_max_bytes,
+        ),
+        services,
+        turns,
+        Sealer.from_file(settings.data_dir / "seal.key"),
+        records,
+        lambda: audit.broken,
     )
     started = time.monotonic()
-    opening = _opening(settings, address, driver)
+    opening = _opening(settings, address, driver, router.name)
     await (await audit.record("gateway.start", session=None, principal=None, body=opening))
     async with asyncio.TaskGroup() as group:
         group.create_task(open_sessions.run())
+        writing_usage = group.create_task(ledger.run())
         try:
             yield context
         finally:
             await turns.aclose()
             await open_sessions.aclose()
-            await provider.aclose()
+            await router.aclose()
+            await ledger.aclose()
+            await writing_usage
     reason = "stopped" if sys.exception() is None else "failed"
     body = {"reason": reason, "seconds": round(time.monotonic() - started, 1)}
     await audit.record("gateway.stop", session=None, principal=None, body=body)
 
 
-def _provider(settings: Settings) -> AnthropicProvider:
-    if settings.model_provider == "azure-anthropic":
-        secret = settings.azure_anthropic_api_key
-        value = secret.get_secret_value() if secret is not None else None
-        return AnthropicProvider(
-            settings.azure_anthropic_endpoint or "",
-            Credential("api-key", value) if value is not None else None,
-            name="azure-anthropic",
-            version=settings.azure_anthropic_version,
-            # Azure documents both spellings of the header and not every deployment reads both.
-            extra_headers={"x-api-key": value} if value is not None else None,
-            silence=settings.upstream_timeout_seconds,
-        )
-    secret = settings.anthropic_api_key
-    return AnthropicProvider(
-        settings.anthropic_endpoint,
-        Credential(settings.anthropic_auth_scheme, secret.get_secret_value()) if secret is not None else None,
-        silence=settings.upstream_timeout_seconds,
+def _forwarding(context: ApiContext) -> Forwarding:
+    settings = context.settings
+    return Forwarding(
+        authenticate=partial(principal_of, context),
+        router=context.services.router,
+        admission=context.admission,
+        records=RelayRecords(context.services.audit, context.services.router.name),
+        problem=context.problem,
+        sandboxed=settings.mode == "sandbox",
+        client_tools=settings.client_tools,
+        caching=settings.prompt_cache_enabled,
+        max_body_bytes=settings.max_body_bytes,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        max_seconds=settings.max_turn_seconds,
     )
 
 
@@ -157,11 +182,11 @@ def _turn_limits(settings: Settings) -> TurnLimits:
     )
 
 
-def _opening(settings: Settings, address: str, driver: Driver) -> dict[str, object]:
+def _opening(settings: Settings, address: str, driver: Driver, upstreams: str) -> dict[str, object]:
     return {
         "version": __version__,
         "address": address or f"{settings.host}:{settings.port}",
-        "provider": settings.model_provider,
+        "provider": upstreams,
         "driver": driver.name,
         "unenforced": list(driver.guarantees.not_enforced),
     }

@@ -35,7 +35,8 @@ KEY_VARIABLE = "BULKHEAD_API_KEY"
 CONFIG_VARIABLE = "BULKHEAD_CONFIG"
 """Names the optional TOML file; its keys are the field names below (`max_steps = 50`)."""
 
-Provider = Literal["anthropic", "azure-anthropic"]
+Provider = Literal["anthropic", "azure-anthropic", "databricks", "openai"]
+AzureAuth = Literal["api-key", "x-api-key", "both", "entra"]
 AuthScheme = Literal["x-api-key", "bearer", "api-key"]
 DriverChoice = Literal["docker", "bubblewrap", "auto"]
 WorkspaceMode = Literal["bind", "copy"]
@@ -47,10 +48,12 @@ MIB = 1024 * 1024
 
 SECTIONS = {
     "model_provider": "Upstream",
+    "prompt_cache_enabled": "Prompt cache",
     "host": "Server",
     "data_dir": "State",
     "mode": "Sandbox",
     "max_steps": "Turn limits",
+    "key_requests_per_minute": "Limits",
 }
 """The first field of each section of the documentation."""
 
@@ -63,12 +66,44 @@ _UNPREFIXED = frozenset(
         "azure_anthropic_endpoint",
         "azure_anthropic_api_key",
         "azure_anthropic_version",
+        "azure_anthropic_auth",
+        "azure_anthropic_hosted",
+        "azure_tenant_id",
+        "azure_client_id",
+        "azure_client_secret",
+        "azure_token_url",
+        "databricks_api_base",
+        "databricks_api_key",
+        "databricks_endpoint_path",
+        "databricks_client_id",
+        "databricks_client_secret",
+        "databricks_account_id",
+        "databricks_token_url",
+        "openai_base_url",
+        "openai_api_key",
+        "openai_dialect",
+        "prompt_cache_enabled",
+        "prompt_cache_ttl_ms",
+        "prompt_cache_max_entries",
         "workspace_root",
         "port",
         "docker_host",
     }
 )
 """Fields whose variable is the field's name in capitals; every other one's begins with `BULKHEAD_`."""
+
+
+_NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "azure-anthropic": (("azure_anthropic_endpoint",),),
+    "databricks": (("databricks_api_base",), ("databricks_api_key", "databricks_client_id")),
+}
+"""What a provider cannot do without: of each group one field must be set."""
+
+_TOGETHER = (
+    ("databricks_client_id", "databricks_client_secret"),
+    ("azure_client_id", "azure_client_secret"),
+)
+"""Fields of which none makes sense without the other."""
 
 
 class SettingsError(ValueError):
@@ -128,11 +163,87 @@ class Settings(BaseSettings):
     )
     azure_anthropic_api_key: SecretStr | None = _setting(None, "Credential for the `azure-anthropic` provider.")
     azure_anthropic_version: str = _setting("2023-06-01", "Value of the `anthropic-version` header sent to Azure.")
+    azure_anthropic_auth: AzureAuth = _setting(
+        "both", "How the Azure credential is sent: a header of that name, both headers, or a token from Entra ID."
+    )
+    azure_anthropic_hosted: bool = _setting(
+        False, "The deployment is hosted on Azure itself, which refuses server tools and structured outputs."
+    )
+    azure_tenant_id: str | None = _setting(None, "Entra tenant of the application, for `AZURE_ANTHROPIC_AUTH=entra`.")
+    azure_client_id: str | None = _setting(None, "Application (client) id in that tenant.")
+    azure_client_secret: SecretStr | None = _setting(None, "Secret of that application.")
+    azure_token_url: str | None = _setting(
+        None, "Where tokens come from, in other clouds.", shown="the tenant's endpoint at login.microsoftonline.com"
+    )
+    databricks_api_base: str | None = _setting(None, "URL of the workspace, for the `databricks` provider.")
+    databricks_api_key: SecretStr | None = _setting(None, "Personal access token of the workspace.")
+    databricks_endpoint_path: str = _setting(
+        "/serving-endpoints/anthropic/v1/messages",
+        "Path below the workspace: the Messages route, or `/serving-endpoints/NAME/invocations`, or"
+        " `/serving-endpoints/chat/completions`.",
+    )
+    databricks_client_id: str | None = _setting(
+        None, "Service principal whose tokens are used in place of a personal one."
+    )
+    databricks_client_secret: SecretStr | None = _setting(None, "OAuth secret of that service principal.")
+    databricks_account_id: str | None = _setting(None, "Ask for tokens of this account instead of the workspace's.")
+    databricks_token_url: str | None = _setting(
+        None, "Where tokens come from.", shown="the token endpoint of the workspace"
+    )
+    openai_base_url: str = _setting(
+        "https://api.openai.com/v1", "Base URL, or the full URL of the chat endpoint, of the `openai` provider."
+    )
+    openai_api_key: SecretStr | None = _setting(None, "Credential for the `openai` provider.")
+    openai_dialect: str | None = _setting(
+        None, "Which server speaks there; docs/upstreams.md lists the dialects.", shown="by the URL"
+    )
+    upstreams: Path | None = _setting(
+        None, "YAML file of several upstreams and model names (docs/upstreams.md); replaces the variables above."
+    )
     models: Names = _setting(
         (), "Models on offer, comma-separated; others are refused. Empty: what the upstream offers."
     )
     upstream_timeout_seconds: float = _setting(
         600.0, "Longest silence of the upstream before its request counts as failed.", unit="seconds", gt=0
+    )
+    upstream_connect_seconds: float = _setting(
+        10.0, "Longest wait for a connection to the upstream.", unit="seconds", gt=0
+    )
+    upstream_patience_seconds: float = _setting(
+        900.0,
+        "Longest time from a request to the beginning of its answer, all tries and waits together.",
+        unit="seconds",
+        gt=0,
+    )
+    upstream_attempts: int = _setting(
+        3, "Tries of one request at one upstream before its first byte, the first included.", unit="tries", ge=1, le=10
+    )
+    upstream_concurrency: int = _setting(
+        500, "Requests at one upstream at a time; further ones wait for a short while.", unit="requests", ge=1
+    )
+    upstream_breaker_failures: int = _setting(
+        8,
+        "Failures of an upstream in a row after which it is left alone for a while; 0 never does that.",
+        unit="failures",
+        ge=0,
+    )
+    upstream_proxy: str | None = _setting(
+        None, "HTTP proxy on the way to upstreams.", shown="`HTTPS_PROXY`, for https upstreams"
+    )
+    upstream_no_proxy: str | None = _setting(
+        None, "Hosts reached without the proxy: names, `.suffixes`, addresses; comma-separated.", shown="`NO_PROXY`"
+    )
+    upstream_ca_file: Path | None = _setting(
+        None, "PEM file of the authorities that may sign an upstream's certificate.", shown="`SSL_CERT_FILE`"
+    )
+
+    prompt_cache_enabled: bool = _setting(
+        False, "Answer a request that is the same byte for byte, and runs no tools, from memory."
+    )
+    prompt_cache_ttl_ms: int = _setting(300_000, "How long an answer is kept.", unit="milliseconds", ge=1)
+    prompt_cache_max_entries: int = _setting(64, "Answers kept at once.", unit="answers", ge=1)
+    prompt_cache_max_bytes: ByteSize = _setting(
+        ByteSize(64 * MIB), "Bytes of all kept answers together.", unit="bytes", gt=0
     )
 
     host: str = _setting("127.0.0.1", "Address the gateway listens on.")
@@ -212,6 +323,34 @@ class Settings(BaseSettings):
         "auto", "Whether sandboxed calls are shown in the reply text; `auto` shows them to Claude Code."
     )
 
+    key_requests_per_minute: int | None = _setting(
+        None, "Requests per minute of each key that has no limit of its own.", unit="requests", ge=1, le=10**6
+    )
+    key_tokens_per_minute: int | None = _setting(
+        None, "Tokens per minute of each such key; cache reads do not count.", unit="tokens", ge=1, le=10**12
+    )
+    key_tokens_per_day: int | None = _setting(
+        None, "Tokens per UTC day of each such key; cache reads do not count.", unit="tokens", ge=1, le=10**15
+    )
+    key_tokens_per_month: int | None = _setting(
+        None, "Tokens per UTC month of each such key; cache reads do not count.", unit="tokens", ge=1, le=10**15
+    )
+    key_usd_per_day: float | None = _setting(
+        None, "Money per UTC day of each such key.", unit="US dollars", ge=0.000001, le=1e9
+    )
+    key_usd_per_month: float | None = _setting(
+        None, "Money per UTC month of each such key.", unit="US dollars", ge=0.000001, le=1e9
+    )
+    key_concurrent_requests: int | None = _setting(
+        None, "Requests of each such key at a time.", unit="requests", ge=1, le=10**6
+    )
+    key_models: Names = _setting(
+        (), "Patterns of the models that each such key may use; comma-separated. Empty: every one."
+    )
+    prices_file: Path | None = _setting(
+        None, "TOML file of prices that come before the built-in list (docs/limits.md)."
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -231,14 +370,37 @@ class Settings(BaseSettings):
     def _offered(cls, value: object) -> object:
         offered = get_args(Provider)
         if isinstance(value, str) and value not in offered:
-            raise ValueError(f"{value!r} is not offered yet; choose one of {', '.join(offered)}")
+            raise ValueError(f"{value!r} is not offered; choose one of {', '.join(offered)}")
         return value
 
-    @field_validator("anthropic_endpoint", "azure_anthropic_endpoint")
+    @field_validator(
+        "anthropic_endpoint",
+        "azure_anthropic_endpoint",
+        "azure_token_url",
+        "databricks_api_base",
+        "databricks_token_url",
+        "openai_base_url",
+    )
     @classmethod
     def _is_web_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must be a URL that starts with https:// or http://")
+        if value is not None and "@" in value.split("/")[2]:
+            raise ValueError("must hold no user or password; credentials have variables of their own")
+        return value
+
+    @field_validator("upstream_proxy")
+    @classmethod
+    def _is_http_proxy(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("http://"):
+            raise ValueError("must be a URL that starts with http://; https upstreams are tunnelled through it")
+        return value
+
+    @field_validator("databricks_endpoint_path")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        if not value.startswith("/"):
+            raise ValueError("must be a path that starts with /")
         return value
 
     @field_validator("database_url")
@@ -248,15 +410,26 @@ class Settings(BaseSettings):
             raise ValueError("only SQLite is offered yet; use sqlite:////absolute/path.db")
         return value
 
-    @field_validator("data_dir", "workspace_root", "broker_socket")
+    @field_validator("data_dir", "workspace_root", "broker_socket", "upstreams", "upstream_ca_file", "prices_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
 
     @model_validator(mode="after")
-    def _azure_is_complete(self) -> Settings:
-        if self.model_provider == "azure-anthropic" and self.azure_anthropic_endpoint is None:
-            raise ValueError("AZURE_ANTHROPIC_ENDPOINT must be set when MODEL_PROVIDER is azure-anthropic")
+    def _provider_is_complete(self) -> Settings:
+        if self.upstreams is not None:
+            return self
+        needed = list(_NEEDED.get(self.model_provider, ()))
+        why = f"MODEL_PROVIDER is {self.model_provider}"
+        if self.model_provider == "azure-anthropic" and self.azure_anthropic_auth == "entra":
+            why = "AZURE_ANTHROPIC_AUTH is entra"
+            needed += [("azure_client_id",), ("azure_tenant_id", "azure_token_url")]
+        for group in needed:
+            if all(getattr(self, name) is None for name in group):
+                raise ValueError(f"{' or '.join(map(variable_of, group))} must be set when {why}")
+        for one, other in (*_TOGETHER, *(pair[::-1] for pair in _TOGETHER)):
+            if getattr(self, one) is not None and getattr(self, other) is None:
+                raise ValueError(f"{variable_of(other)} must be set when {variable_of(one)} is")
         return self
 
     @property

@@ -43,6 +43,71 @@ def test_the_seeds_variables_work_without_a_prefix(monkeypatch: pytest.MonkeyPat
     assert settings.port == 9090
 
 
+def test_the_seeds_databricks_variables_work_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_PROVIDER", "databricks")
+    monkeypatch.setenv("DATABRICKS_API_BASE", "https://adb-1.2.azuredatabricks.net")
+    monkeypatch.setenv("DATABRICKS_API_KEY", "dapi-secret")
+    assert load_settings().databricks_endpoint_path == "/serving-endpoints/anthropic/v1/messages"
+    monkeypatch.setenv("DATABRICKS_ENDPOINT_PATH", "/serving-endpoints/databricks-claude-sonnet-4-5/invocations")
+    settings = load_settings()
+    assert settings.databricks_endpoint_path.endswith("/invocations")
+    assert "dapi-secret" not in repr(settings)
+
+
+def test_the_seeds_prompt_cache_variables_work_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not load_settings().prompt_cache_enabled
+    monkeypatch.setenv("PROMPT_CACHE_ENABLED", "true")
+    monkeypatch.setenv("PROMPT_CACHE_TTL_MS", "1000")
+    monkeypatch.setenv("PROMPT_CACHE_MAX_ENTRIES", "8")
+    monkeypatch.setenv("BULKHEAD_PROMPT_CACHE_MAX_BYTES", "1 MiB")
+    settings = load_settings()
+    assert (settings.prompt_cache_enabled, settings.prompt_cache_ttl_ms) == (True, 1000)
+    assert (settings.prompt_cache_max_entries, settings.prompt_cache_max_bytes) == (8, 1024 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"MODEL_PROVIDER": "databricks", "DATABRICKS_API_BASE": "https://a.example"},
+            "DATABRICKS_API_KEY or DATABRICKS_CLIENT_ID must be set when MODEL_PROVIDER is databricks.",
+        ),
+        (
+            {
+                "MODEL_PROVIDER": "azure-anthropic",
+                "AZURE_ANTHROPIC_ENDPOINT": "https://a.example",
+                "AZURE_ANTHROPIC_AUTH": "entra",
+            },
+            "AZURE_CLIENT_ID must be set when AZURE_ANTHROPIC_AUTH is entra.",
+        ),
+        (
+            {
+                "MODEL_PROVIDER": "azure-anthropic",
+                "AZURE_ANTHROPIC_ENDPOINT": "https://a.example",
+                "AZURE_ANTHROPIC_AUTH": "entra",
+                "AZURE_CLIENT_ID": "app",
+                "AZURE_CLIENT_SECRET": "s",
+            },
+            "AZURE_TENANT_ID or AZURE_TOKEN_URL must be set when AZURE_ANTHROPIC_AUTH is entra.",
+        ),
+    ],
+)
+def test_what_a_provider_lacks_is_named(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str) -> None:
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == said
+
+
+def test_with_an_upstreams_file_the_variables_of_one_upstream_need_not_be_complete(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODEL_PROVIDER", "databricks")
+    monkeypatch.setenv("BULKHEAD_UPSTREAMS", "upstreams.yaml")
+    assert load_settings().upstreams == Path.cwd() / "upstreams.yaml"
+
+
 def test_a_variable_that_only_looks_like_a_field_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setenv("HOST", "example.org")
@@ -67,7 +132,23 @@ def test_sizes_may_have_a_unit_and_lists_are_separated_by_commas(monkeypatch: py
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("MODEL_PROVIDER", "databricks", "'databricks' is not offered yet; choose one of anthropic, azure-anthropic."),
+        ("MODEL_PROVIDER", "azure", "'azure' is not offered; choose one of anthropic, azure-anthropic, databricks, op"),
+        ("MODEL_PROVIDER", "databricks", "DATABRICKS_API_BASE must be set when MODEL_PROVIDER is databricks."),
+        ("DATABRICKS_ENDPOINT_PATH", "serving-endpoints/x", "DATABRICKS_ENDPOINT_PATH: must be a path that starts"),
+        ("DATABRICKS_API_BASE", "adb.example", "DATABRICKS_API_BASE: must be a URL"),
+        ("DATABRICKS_CLIENT_ID", "app", "DATABRICKS_CLIENT_SECRET must be set when DATABRICKS_CLIENT_ID is."),
+        ("AZURE_CLIENT_SECRET", "s", "AZURE_CLIENT_ID must be set when AZURE_CLIENT_SECRET is."),
+        ("AZURE_ANTHROPIC_AUTH", "oauth", "AZURE_ANTHROPIC_AUTH: input should be 'api-key', 'x-api-key', 'both' or"),
+        ("OPENAI_BASE_URL", "http://me:secret@vllm:8000", "OPENAI_BASE_URL: must hold no user or password"),
+        ("OPENAI_BASE_URL", "localhost:8000", "OPENAI_BASE_URL: must be a URL"),
+        (
+            "BULKHEAD_UPSTREAM_PROXY",
+            "socks5://proxy",
+            "BULKHEAD_UPSTREAM_PROXY: must be a URL that starts with http://",
+        ),
+        ("BULKHEAD_UPSTREAM_ATTEMPTS", "0", "BULKHEAD_UPSTREAM_ATTEMPTS: input should be greater than or equal to 1."),
+        ("PROMPT_CACHE_ENABLED", "maybe", "PROMPT_CACHE_ENABLED: input should be a valid boolean"),
+        ("PROMPT_CACHE_TTL_MS", "0", "PROMPT_CACHE_TTL_MS: input should be greater than or equal to 1."),
         ("PORT", "http", "PORT: input should be a valid integer"),
         ("PORT", "70000", "PORT: input should be less than or equal to 65535."),
         ("BULKHEAD_MAX_STEPS", "0", "BULKHEAD_MAX_STEPS: input should be greater than or equal to 1."),

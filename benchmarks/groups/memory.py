@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from statistics import median
 
 from benchmarks.group import Group
-from benchmarks.processes import available_mib, cgroup_mib, parent_of, pss_mib
+from benchmarks.processes import available_mib, cgroup_mib, child_with, parent_of, pss_mib, rss_mib
 from benchmarks.rig import Rig
 from benchmarks.rows import Figure, Goal, RowSpec
 
@@ -27,6 +28,7 @@ ROWS = (
         "MiB",
         "an idle sandbox's toolhost and engine shim, shared pages divided",
     ),
+    RowSpec("broker.rss_mib", "MiB", "the broker process that made those sandboxes"),
 )
 
 
@@ -54,10 +56,14 @@ async def measure(rig: Rig) -> Mapping[str, Figure]:
                 await sessions.close(session, "measured")
             # Up and down: what others take or give back meanwhile counts once with each sign.
             taken += [(before - open_) / SANDBOXES, (available_mib() - still) / SANDBOXES]
+        broker = child_with(os.getpid(), "gateway.broker")
+        broker_mib = rss_mib(broker) if broker is not None else None
     figures = {
         "sandbox.idle_mib": Figure(median(taken)),
         "sandbox.idle_pss_mib": Figure(median(proportional)),
     }
+    if broker_mib is not None:
+        figures["broker.rss_mib"] = Figure(broker_mib)
     if charged:
         figures["sandbox.idle_cgroup_mib"] = Figure(median(charged))
     return figures

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.agent.facts import TurnLimits
+from gateway.messages import usage as counts
 
 Json = dict[str, Any]
 
@@ -65,14 +66,20 @@ class Budget:
         text = f"This turn was stopped after {seconds:g} seconds, the longest it may take."
         return LimitReached("max_turn_seconds", seconds, text)
 
-    def usage(self) -> Json:
-        """What the client is told: input counts of the last call, which say how full the context is, and the
-        output of all calls. Each call is listed when there were several."""
-        if not self.iterations:
-            return {"input_tokens": 0, "output_tokens": 0}
-        last = self.iterations[-1]
-        if len(self.iterations) == 1:
-            return last
-        output = sum(int(one.get("output_tokens") or 0) for one in self.iterations)
+    def usage(self, *, reads_iterations: bool = True) -> list[Json]:
+        """What the client is told at the end, one report after the other; the last one stands.
+
+        The sum over all model calls, with each call listed: what the API says of a loop of its own. Claude
+        Code before 2.1.330 does not read the list: it takes the last report for how full its context is and
+        adds up all reports for what the turn cost (measured), so it gets one report a call.
+        """
+        if len(self.iterations) <= 1:
+            return self.iterations or [{"input_tokens": 0, "output_tokens": 0}]
         listed = [{"type": "message", **one} for one in self.iterations]
-        return {**last, "output_tokens": output, "iterations": listed}
+        if not reads_iterations:
+            *former, last = self.iterations
+            return [*former, {**last, "iterations": listed}]
+        total: Json = {}
+        for one in self.iterations:
+            total = counts.add(total, one)
+        return [{**total, "iterations": listed}]

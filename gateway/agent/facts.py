@@ -35,6 +35,8 @@ class TurnFacts:
     """Of the normalised conversation."""
     cache_marks: int
     """Cache breakpoints that the client set, of at most four."""
+    reads_iterations: bool = True
+    """Whether the client reads `usage.iterations`; see `Budget.usage`."""
 
 
 @dataclass(frozen=True, slots=True)

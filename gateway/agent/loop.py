@@ -18,14 +18,14 @@ from gateway.agent.output import Output
 from gateway.agent.pairs import Call, Pairs, fresh_call_id
 from gateway.agent.progress import FinishedStep
 from gateway.agent.records import TurnRecords
-from gateway.agent.sampling import Sampler
+from gateway.agent.sampling import Meter, Sampler
 from gateway.agent.turns import Turn
 from gateway.audit.log import AuditLog
 from gateway.messages.assemble import Assembler
 from gateway.messages.blocks import Block, Message
 from gateway.messages.errors import ApiError
 from gateway.policy import Disposition, is_shared, local_effect_properties
-from gateway.providers.base import Provider
+from gateway.routing.router import Router
 from gateway.sandbox.sessions import Sessions
 from gateway.tools.workbench import Workbench, Workbenches
 
@@ -36,7 +36,7 @@ Json = dict[str, Any]
 class Services:
     """What a turn works with."""
 
-    provider: Provider
+    router: Router
     sessions: Sessions
     workbenches: Workbenches
     audit: AuditLog
@@ -46,14 +46,14 @@ class Services:
 class TurnRun:
     """Runs one turn to its end; `run` is the turn's task."""
 
-    def __init__(self, facts: TurnFacts, turn: Turn, services: Services, pairs: Pairs) -> None:
+    def __init__(self, facts: TurnFacts, turn: Turn, services: Services, pairs: Pairs, meter: Meter) -> None:
         self._facts = facts
         self._turn = turn
         self._services = services
         self._pairs = pairs
         self._out = Output(turn.log, facts.request.model)
-        self._records = TurnRecords(facts, services.audit, services.sessions, services.provider.name)
-        self._sampler = Sampler(facts, services.provider, self._out, self._records)
+        self._records = TurnRecords(facts, services.audit, services.sessions, services.router.name)
+        self._sampler = Sampler(facts, services.router, self._out, self._records, meter)
         self._budget = Budget(services.limits)
         self._runner = CallRunner(facts, services.audit, self._bench)
         self._messages: list[Message] = list(facts.messages)
@@ -205,7 +205,7 @@ class TurnRun:
             self._out.text("(The model ended its turn without further text.)")
         await self._settle()
         self._turn.succeeded = True
-        self._out.finish(stop_reason, self._budget.usage(), answer.message)
+        self._out.finish(stop_reason, self._usage(), answer.message)
         return stop_reason
 
     async def _limited(self, limit: LimitReached) -> str:
@@ -214,8 +214,11 @@ class TurnRun:
         self._out.text(f"[Bulkhead] {limit.text} Send another message to go on.")
         await self._settle()
         self._turn.succeeded = True
-        self._out.finish("end_turn", self._budget.usage())
+        self._out.finish("end_turn", self._usage())
         return "end_turn"
+
+    def _usage(self) -> list[Json]:
+        return self._budget.usage(reads_iterations=self._facts.reads_iterations)
 
     async def _settle(self) -> None:
         """What ran is on disk before the client is told that the turn ended well."""

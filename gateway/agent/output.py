@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.agent.pairs import MARK
@@ -111,9 +111,14 @@ class Output:
             self._append(self._writer.heartbeat())
 
     def finish(
-        self, stop_reason: str | None, usage: Mapping[str, Any], message: Mapping[str, Any] | None = None
+        self, stop_reason: str | None, reports: Sequence[Json], message: Mapping[str, Any] | None = None
     ) -> None:
-        """The end of a turn that went well; `message` is the upstream's last one, for its other fields."""
+        """The end of a turn that went well: its usage, as `Budget.usage` words it. `message` is the upstream's
+        last one, for its other fields."""
+        self.close_block()
+        *former, usage = reports
+        for report in former:
+            self._append(self._writer.report(report))
         closing = message or {}
         extra = {name: closing[name] for name in ("stop_details", "container") if closing.get(name) is not None}
         event = {name: closing[name] for name in ("context_management",) if closing.get(name) is not None}

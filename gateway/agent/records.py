@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from gateway.agent.budget import LimitReached
 from gateway.agent.facts import TurnFacts
+from gateway.audit.chain import Announcement
 from gateway.audit.log import AuditLog
 from gateway.messages import usage as counts
 from gateway.messages.assemble import Assembler
@@ -17,8 +19,19 @@ from gateway.sandbox.sessions import Sessions
 Json = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who answered a model call, as far as anybody did."""
+
+    upstream: str | None = None
+    model: str | None = None
+    """The upstream's own name of it."""
+    attempts: int | None = None
+    request_id: str | None = None
+
+
 class TurnRecords:
-    """Writes the events of one turn. Intents return when they are durable."""
+    """Writes the events of one turn."""
 
     def __init__(self, facts: TurnFacts, audit: AuditLog, sessions: Sessions, provider: str) -> None:
         self._facts = facts
@@ -69,9 +82,10 @@ class TurnRecords:
             {"turn": self._facts.turn_id, "limit": limit.limit, "value": limit.value, "message": limit.text},
         )
 
-    async def model_call(self, step: int, messages: int, body: bytes) -> int:
-        """The number of the durable intent."""
-        return await self._audit.intent(
+    async def model_call(self, step: int, messages: int, body: bytes) -> Announcement:
+        """Announced, not waited for: a model call changes nothing here, and what it leads to has durable intents
+        of its own, which come after it. Raises `AuditUnavailable` while the log cannot be written."""
+        return await self._audit.announce(
             "model.call",
             session=self._session(),
             principal=self._facts.session.subject,
@@ -87,7 +101,7 @@ class TurnRecords:
         )
 
     async def model_result(
-        self, intent: int, answer: Assembler, upstream_request: str | None, began: float, problem: str | None
+        self, intent: Announcement, answer: Assembler, source: Source, began: float, problem: str | None
     ) -> None:
         counted = answer.usage
         await self._audit.record(
@@ -97,7 +111,9 @@ class TurnRecords:
             body={
                 "turn": self._facts.turn_id,
                 "model": answer.message.get("model"),
-                "request_id": upstream_request,
+                "upstream": source.upstream,
+                "attempts": source.attempts,
+                "request_id": source.request_id,
                 "stop_reason": answer.stop_reason,
                 "input_tokens": counted.get("input_tokens"),
                 "output_tokens": counted.get("output_tokens"),

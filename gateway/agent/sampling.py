@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 
 from gateway.agent.facts import TurnFacts
 from gateway.agent.output import Output
-from gateway.agent.records import TurnRecords
+from gateway.agent.records import Source, TurnRecords
 from gateway.agent.retry import wait_before_retry
 from gateway.messages.assemble import Assembler
 from gateway.messages.blocks import Message
@@ -21,24 +22,31 @@ from gateway.messages.events import (
     MESSAGE_START,
     Event,
 )
-from gateway.providers.base import Provider, UpstreamFailure, UpstreamRequest
+from gateway.providers.base import UpstreamFailure, UpstreamRequest
+from gateway.routing.router import Router
 
 log = structlog.get_logger(__name__)
+
+Meter = Callable[[str, Mapping[str, Any]], None]
+"""Told the upstream's name of the model and the usage of every model call, whole or not."""
 
 
 class Sampler:
     """Samples for one turn. Raises `UpstreamFailure` when there is no whole answer, `AuditUnavailable` before
     the upstream is asked."""
 
-    def __init__(self, facts: TurnFacts, provider: Provider, out: Output, records: TurnRecords) -> None:
+    def __init__(self, facts: TurnFacts, router: Router, out: Output, records: TurnRecords, meter: Meter) -> None:
         self._facts = facts
-        self._provider = provider
+        self._router = router
         self._out = out
         self._records = records
+        self._meter = meter
+        self._begun = False
 
     async def sample(self, step: int, messages: Sequence[Message]) -> Assembler:
-        """The whole answer. A failure of the first step is the client's to retry; later ones are retried here
-        as long as nothing of the answer was sent, since the client would be left with half a turn."""
+        """The whole answer. What can be tried before an answer begins, the router tries. One that breaks off later
+        is the client's to retry in the first step; in later ones it is retried here as long as nothing of it
+        was sent, since the client would be left with half a turn."""
         attempt = 0
         while True:
             attempt += 1
@@ -46,7 +54,7 @@ class Sampler:
             try:
                 return await self._call(step, messages)
             except UpstreamFailure as failure:
-                untouched = step > 1 and len(self._out.blocks) == sent
+                untouched = step > 1 and self._begun and len(self._out.blocks) == sent
                 wait = wait_before_retry(failure, attempt) if untouched else None
                 if wait is None:
                     raise
@@ -57,13 +65,15 @@ class Sampler:
         body = self._body(step, messages)
         intent = await self._records.model_call(step, len(messages), body)
         began = time.monotonic()
-        answer = Assembler()
-        upstream_request: str | None = None
+        answer, source = Assembler(), Source()
+        self._begun = False
         problem: str | None = "cancelled"
         try:
-            request = UpstreamRequest(body, self._facts.headers, self._facts.request_id)
-            async with self._provider.stream(request) as stream:
-                upstream_request = stream.headers.get("request-id")
+            request = UpstreamRequest(body, self._facts.headers, self._facts.request_id, self._facts.request.model)
+            async with self._router.stream(request) as stream:
+                target = stream.target
+                source = Source(target.upstream, target.model, stream.attempts, stream.headers.get("request-id"))
+                self._begun = True
                 async for event in stream:
                     answer.feed(event)
                     self._forward(event, answer)
@@ -73,7 +83,8 @@ class Sampler:
             problem = failure.reason
             raise
         finally:
-            await self._records.model_result(intent, answer, upstream_request, began, problem)
+            self._meter(source.model or self._facts.request.model, answer.usage)
+            await self._records.model_result(intent, answer, source, began, problem)
 
     def _body(self, step: int, messages: Sequence[Message]) -> bytes:
         facts = self._facts

@@ -14,9 +14,12 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.agent.progress import Progress
+from gateway.messages.assemble import Assembler
 from gateway.messages.errors import ApiError
+from gateway.messages.sse_reader import SseDecoder
 
 KEPT_TURNS = 256
 """Ended turns kept for a second request; the oldest goes first."""
@@ -75,9 +78,21 @@ class TurnLog:
                 return
             await self._grown.wait()
 
+    def message(self) -> dict[str, Any]:
+        """The whole message, of a turn that ended well."""
+        assembler, decoder = Assembler(), SseDecoder()
+        for chunk in self.chunks:
+            for event in decoder.feed(chunk):
+                assembler.feed(event)
+        return assembler.message
+
     def _wake(self) -> None:
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
+
+
+Work = Callable[["Turn"], Coroutine[None, None, None]]
+"""Runs a turn to its end: writes the log, never raises but for cancellation."""
 
 
 @dataclass(eq=False)
@@ -92,16 +107,13 @@ class Turn:
     """Whether some follower got the whole log of a turn that ended well."""
     succeeded: bool = False
     """Set before the end of the log: whoever reads to the end can rely on it."""
+    work: Work | None = None
     task: asyncio.Task[None] | None = None
     reaper: asyncio.TimerHandle | None = None
 
     @property
     def running(self) -> bool:
         return self.task is not None and not self.task.done()
-
-
-Work = Callable[[Turn], Coroutine[None, None, None]]
-"""Runs a turn to its end: writes the log, never raises but for cancellation."""
 
 
 class Turns:
@@ -152,6 +164,7 @@ class Turns:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self, turn: Turn, work: Work) -> None:
+        turn.work = work
         task = asyncio.get_running_loop().create_task(work(turn))
         turn.task = task
         self._tasks.add(task)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from fastapi import Request
+from starlette.datastructures import Headers
 
-from gateway.api.context import context_of
+from gateway.api.context import ApiContext, context_of
 from gateway.messages.errors import NO_RETRY, ApiError
 from gateway.store.keys import Principal
 
 
 async def authenticate(request: Request) -> Principal:
-    """The principal of the request.
+    """The principal of the request. Raises `ApiError`."""
+    peer = request.client.host if request.client is not None else None
+    return await principal_of(context_of(request), request.headers, peer, request.url.path)
+
+
+async def principal_of(context: ApiContext, headers: Headers, peer: str | None, path: str) -> Principal:
+    """Who the headers say is calling.
 
     Clients may send both headers, with different values; the one that authenticates counts. Every refusal
     looks the same to the caller; the audit log knows which it was.
     """
-    context = context_of(request)
     refusal, key_id = "missing", None
-    for secret in _credentials(request):
+    for secret in _credentials(headers):
         verdict = await context.keys.verify(secret)
         if verdict.principal is not None:
             return verdict.principal
@@ -30,8 +36,8 @@ async def authenticate(request: Request) -> Principal:
         body={
             "refusal": refusal,
             "key_id": key_id,
-            "peer": request.client.host if request.client is not None else None,
-            "path": request.url.path,
+            "peer": peer,
+            "path": path,
         },
     )
     if refusal == "missing":
@@ -41,7 +47,7 @@ async def authenticate(request: Request) -> Principal:
     raise ApiError(401, "authentication_error", text, headers=NO_RETRY)
 
 
-def _credentials(request: Request) -> list[str]:
-    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    offered = [bearer.strip() if scheme.lower() == "bearer" else "", request.headers.get("x-api-key", "").strip()]
+def _credentials(headers: Headers) -> list[str]:
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    offered = [bearer.strip() if scheme.lower() == "bearer" else "", headers.get("x-api-key", "").strip()]
     return list(dict.fromkeys(secret for secret in offered if secret))

@@ -15,7 +15,23 @@ from gateway.messages.request import MessagesRequest
 SESSION_HEADER = "x-bulkhead-session"
 """A session by name for clients that have no session of their own; answered on every turn."""
 
+_CLAUDE_CODE = re.compile(r"claude-cli/(\d{1,6})\.(\d{1,6})\.(\d{1,6})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What the headers alone say. `session` is "" where they name none; nothing here is checked but `well_formed`."""
+
+    program: str
+    claude_code: bool
+    session: str
+    agent: str
+
+    @property
+    def well_formed(self) -> bool:
+        """Whether the names can be names."""
+        return all(not name or _NAME.match(name) for name in (self.session, self.agent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +44,16 @@ class ClientFacts:
     named: bool
     agent: str
 
+    @property
+    def reads_iterations(self) -> bool:
+        """Whether the program reads `usage.iterations`: all do but Claude Code before 2.1.330 (measured with
+        2.1.197; the release that began to is not known, and taking a new one for old only dims its cost)."""
+        version = _CLAUDE_CODE.match(self.program)
+        return version is None or tuple(int(part) for part in version.groups()) >= (2, 1, 330)
 
-def client_facts(headers: Headers, request: MessagesRequest) -> ClientFacts:
-    """Names are the client's choice and are scoped by subject before use. Raises `InvalidRequest`."""
+
+def claims(headers: Headers) -> Claims:
+    """Reads no body."""
     program = headers.get("user-agent", "")[:200]
     own_session = headers.get("x-claude-code-session-id")
     claude_code = (
@@ -38,17 +61,25 @@ def client_facts(headers: Headers, request: MessagesRequest) -> ClientFacts:
         or program.startswith("claude-cli/")
         or "claude-code-" in headers.get("anthropic-beta", "")
     )
+    session = own_session or headers.get(SESSION_HEADER, "")
+    return Claims(program, claude_code, session, headers.get("x-claude-code-agent-id", ""))
+
+
+def client_facts(headers: Headers, request: MessagesRequest) -> ClientFacts:
+    """Names are the client's choice and are scoped by subject before use. Raises `InvalidRequest`."""
+    claimed = claims(headers)
     named = (
-        own_session
+        headers.get("x-claude-code-session-id")
         or session_identity(request.user_id).session_id
-        or headers.get(SESSION_HEADER)
+        or claimed.session
         or _container(request)
     )
-    agent = headers.get("x-claude-code-agent-id", "")
-    for what, name in (("session", named), ("agent", agent)):
+    for what, name in (("session", named), ("agent", claimed.agent)):
         if name and not _NAME.match(name):
             raise InvalidRequest(f"The {what} id should be 1-128 letters, digits or ._:@-")
-    return ClientFacts(program, claude_code, named or f"anon-{secrets.token_hex(12)}", bool(named), agent)
+    return ClientFacts(
+        claimed.program, claimed.claude_code, named or f"anon-{secrets.token_hex(12)}", bool(named), claimed.agent
+    )
 
 
 def _container(request: MessagesRequest) -> str | None:

@@ -10,6 +10,8 @@ from fastapi import Request
 from gateway.agent.loop import Services
 from gateway.agent.seal import Sealer
 from gateway.agent.turns import Turns
+from gateway.cache import PromptCache
+from gateway.limits import Admission, UsageLedger
 from gateway.settings import Settings
 from gateway.store.keycache import KeyCache
 from gateway.store.sessions import SessionRecords
@@ -21,6 +23,9 @@ class ApiContext:
 
     settings: Settings
     keys: KeyCache
+    admission: Admission
+    usage: UsageLedger
+    prompt_cache: PromptCache
     services: Services
     turns: Turns
     sealer: Sealer

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
+from collections.abc import Mapping
 from hashlib import sha256
 
 from fastapi import APIRouter, Request, Response
@@ -17,18 +20,27 @@ from gateway.api.auth import authenticate
 from gateway.api.body import read_body
 from gateway.api.client import SESSION_HEADER, ClientFacts, client_facts
 from gateway.api.context import ApiContext, context_of, request_id_of
+from gateway.api.memory import Memory, hit_response
 from gateway.api.stream import TurnResponse
+from gateway.cache import Hit
 from gateway.messages import jsonbytes
 from gateway.messages.digest import turn_digest, working_directory
 from gateway.messages.errors import NO_RETRY, ApiError, InvalidRequest
 from gateway.messages.pairing import check_pairing
 from gateway.messages.request import MessagesRequest
-from gateway.providers.base import FORWARDED_HEADERS
+from gateway.messages.rules import check_rules, refuse_threads
+from gateway.messages.tool_choice import normalised_tool_choice
+from gateway.messages.versions import check_version
+from gateway.providers.base import FORWARDED_HEADERS, UpstreamRequest
+from gateway.providers.estimate import estimate_tokens
 from gateway.sandbox.driver import Workspace
 from gateway.sandbox.session import SessionKey
 from gateway.store.keys import Principal
 
 router = APIRouter()
+
+COUNT_HEADER = "x-bulkhead-token-count"
+"""On answers of count_tokens: who counted."""
 
 
 @router.post("/v1/messages")
@@ -39,45 +51,88 @@ async def create_message(request: Request) -> Response:
     problem = context.problem()
     if problem is not None:
         raise ApiError(500, "api_error", problem, headers=NO_RETRY)
-    parsed = MessagesRequest.parse(await read_body(request, context.settings.max_body_bytes))
-    _check_model(context, parsed)
+    parsed = _checked(await read_body(request, context.settings.max_body_bytes), request.headers)
+    route = context.services.router.route(parsed.model)
     client = client_facts(request.headers, parsed)
     facts = _turn_facts(context, principal, parsed, client, request)
-    key = _turn_key(facts, parsed) if client.named else None
+    async with contextlib.AsyncExitStack() as stack:
+        ticket = stack.enter_context(context.admission.admit(principal, parsed.model))
+        memory = Memory(context.prompt_cache, principal.subject, enabled=context.settings.prompt_cache_enabled)
+        place = await memory.seek(parsed, request.headers, route, runs_tools=facts.offer.gateway_runs_any)
+        headers = {SESSION_HEADER: client.session, **ticket.headers, **memory.headers}
+        if place is not None:
+            stack.enter_context(place)
+            if place.hit is not None:
+                await _record_hit(context, facts, place.hit)
+                return hit_response(place.hit, stream=parsed.stream, headers=headers)
+        held = stack.pop_all()
 
     async def work(turn: Turn) -> None:
-        await TurnRun(facts, turn, context.services, Pairs(context.sealer, principal.subject)).run()
+        async with held:
+            run = TurnRun(facts, turn, context.services, Pairs(context.sealer, principal.subject), ticket.use)
+            await run.run()
+            if place is not None and turn.succeeded:
+                place.keep(turn.log.message())
 
-    turn = context.turns.start_or_join(key, work)
+    turn = context.turns.start_or_join(_turn_key(facts, parsed) if client.named else None, work)
+    if turn.work is not work:
+        await held.aclose()  # the request joined a turn that has a ticket of its own
     return TurnResponse(
         context.turns,
         turn,
         stream=parsed.stream,
         patience=context.settings.heartbeat_seconds,
         request_id=facts.request_id,
-        headers={SESSION_HEADER: client.session},
+        headers=headers,
     )
 
 
 @router.post("/v1/messages/count_tokens")
 async def count_tokens(request: Request) -> Response:
-    """Input tokens of a request as the upstream would get it."""
+    """Input tokens of a request as the upstream would get it: its own count, or an estimate that says so."""
     context = context_of(request)
     principal = await authenticate(request)
     body = await read_body(request, context.settings.max_body_bytes)
-    parsed = MessagesRequest.parse(body, counting=True)
+    parsed = _checked(body, request.headers, counting=True)
+    if not context.admission.allows(principal, parsed.model):
+        raise InvalidRequest(f"model: {parsed.model} is not among the models of this key")
     client = client_facts(request.headers, parsed)
     offer = _offer(context, parsed, client)
     messages = rebuild(parsed.messages, Pairs(context.sealer, principal.subject))
     encoded = parsed.encode(messages=messages, tools=offer.tools) if offer.changed else parsed.encode(messages=messages)
-    count = await context.services.provider.count_tokens(encoded, _forwarded(request))
-    return Response(jsonbytes.encode({"input_tokens": count}), media_type="application/json")
+    asked = UpstreamRequest(encoded, _forwarded(request), request_id_of(request), parsed.model)
+    count = await context.services.router.count_tokens(asked)
+    headers = {COUNT_HEADER: "upstream" if count is not None else "estimate"}
+    if count is None:
+        count = await asyncio.to_thread(estimate_tokens, MessagesRequest.parse(encoded, counting=True))
+    return Response(jsonbytes.encode({"input_tokens": count}), headers=headers, media_type="application/json")
 
 
-def _check_model(context: ApiContext, parsed: MessagesRequest) -> None:
-    offered = context.settings.models
-    if offered and parsed.model not in offered:
-        raise InvalidRequest(f"model: {parsed.model} is not offered by this gateway; see GET /v1/models")
+def _checked(body: bytes, headers: Mapping[str, str], *, counting: bool = False) -> MessagesRequest:
+    """The request as this API's versions have it. Raises `InvalidRequest`."""
+    parsed = MessagesRequest.parse(body, counting=counting)
+    check_version(parsed, headers.get("anthropic-version"))
+    refuse_threads(parsed)
+    check_rules(parsed)
+    choice = normalised_tool_choice(parsed.tool_choice)
+    if choice is not parsed.tool_choice:
+        parsed = MessagesRequest.parse(parsed.encode(tool_choice=choice), counting=counting)
+    return parsed
+
+
+async def _record_hit(context: ApiContext, facts: TurnFacts, hit: Hit) -> None:
+    await context.services.audit.record(
+        "model.cached",
+        session=None,
+        principal=facts.session.subject,
+        body={
+            "turn": facts.turn_id,
+            "client": facts.client,
+            "model": facts.request.model,
+            "digest": facts.digest,
+            "age": round(hit.age, 1),
+        },
+    )
 
 
 def _turn_facts(
@@ -102,6 +157,7 @@ def _turn_facts(
         client=client.program,
         digest=turn_digest(parsed.messages),
         cache_marks=parsed.encode().count(b'"cache_control"'),
+        reads_iterations=client.reads_iterations,
     )
 
 

@@ -1,7 +1,8 @@
-"""GET /v1/models: the configured ids, or what the upstream offers."""
+"""GET /v1/models: the models on offer, in the API's pages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,6 +12,8 @@ from gateway.api.context import context_of
 from gateway.messages.errors import ApiError
 
 router = APIRouter()
+
+Model = dict[str, Any]
 
 
 @router.get("/v1/models")
@@ -22,38 +25,35 @@ async def list_models(
 ) -> dict[str, Any]:
     """One page, in the order of the list."""
     await authenticate(request)
-    models = await _models(request)
-    ids = [model["id"] for model in models]
-    begin, end = 0, len(models)
-    if after_id in ids:
-        begin = ids.index(after_id) + 1
-    if before_id in ids:
-        end = ids.index(before_id)
-        begin = max(begin, end - limit)
-    page = models[begin : min(end, begin + limit)]
-    return {
-        "data": page,
-        "has_more": (begin > 0) if before_id in ids else begin + limit < end,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-    }
+    models = await context_of(request).services.router.models()
+    return page_of(models, limit, after_id=after_id, before_id=before_id)
 
 
-@router.get("/v1/models/{model_id}")
-async def get_model(request: Request, model_id: str) -> dict[str, Any]:
+# An id may hold slashes: the names of a hub's models do, and so do `upstream/model` ids.
+@router.get("/v1/models/{model_id:path}")
+async def get_model(request: Request, model_id: str) -> Model:
     """One model by id."""
     await authenticate(request)
-    for model in await _models(request):
+    for model in await context_of(request).services.router.models():
         if model["id"] == model_id:
             return model
     raise ApiError(404, "not_found_error", f"model: {model_id}")
 
 
-async def _models(request: Request) -> list[dict[str, Any]]:
-    context = context_of(request)
-    configured = context.settings.models
-    if not configured:
-        return await context.services.provider.models()
-    return [
-        {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in configured
-    ]
+def page_of(
+    models: Sequence[Model], limit: int, *, after_id: str | None = None, before_id: str | None = None
+) -> dict[str, Any]:
+    """The API's page: the first `limit` models after `after_id`, or the last `limit` before `before_id`. `has_more`
+    speaks of the direction that was asked for. An id that is not in the list is passed over."""
+    ids = [model["id"] for model in models]
+    begin = ids.index(after_id) + 1 if after_id in ids else 0
+    end = ids.index(before_id) if before_id in ids else len(ids)
+    backwards = before_id in ids and after_id not in ids
+    first, last = (max(begin, end - limit), end) if backwards else (begin, min(end, begin + limit))
+    page = list(models[first:last]) if first < last else []
+    return {
+        "data": page,
+        "has_more": first > begin if backwards else last < end,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+    }

@@ -10,9 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.agent.turns import Turn, TurnLog, Turns
 from gateway.messages import jsonbytes
-from gateway.messages.assemble import Assembler
 from gateway.messages.errors import ApiError
-from gateway.messages.sse_reader import SseDecoder
 
 
 class TurnResponse(Response):
@@ -105,8 +103,4 @@ def _assembled(log: TurnLog, request_id: str) -> tuple[ApiError | None, bytes]:
     """The whole message, or the error that the turn ended with."""
     if log.error is not None:
         return log.error, jsonbytes.encode(log.error.envelope(request_id))
-    assembler, decoder = Assembler(), SseDecoder()
-    for chunk in log.chunks:
-        for event in decoder.feed(chunk):
-            assembler.feed(event)
-    return None, jsonbytes.encode(assembler.message)
+    return None, jsonbytes.encode(log.message())

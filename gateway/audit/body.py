@@ -21,9 +21,12 @@ _THRESHOLDS = (16384, 4096, 1024, 512)
 _MAX_INTEGER = 2**63
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
+
+
 def canonical(value: Any) -> str:
     """The one spelling of a JSON value. Raises `ValueError`, `TypeError` or `RecursionError` on others."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _canonical(value)
 
 
 def encode_body(body: Mapping[str, Any]) -> str:

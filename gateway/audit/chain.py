@@ -29,22 +29,41 @@ KEY_BYTES = 32
 _quote = json.encoder.encode_basestring_ascii
 
 
+class Announcement:
+    """Stands for the number of an event that has no place in the chain yet; `seq` is set when it gets one."""
+
+    __slots__ = ("seq",)
+
+    def __init__(self) -> None:
+        self.seq: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event before it has its place in the chain. `body` is canonical JSON."""
+    """An event before it has its place in the chain. `body` is canonical JSON.
+
+    `announced`, where given, learns the event's number; `intent` may be what an earlier event announced.
+    """
 
     ts: str
     kind: str
     session: str | None
     principal: str | None
-    intent: int | None
+    intent: int | Announcement | None
     body: str
+    announced: Announcement | None = None
+
+    @property
+    def intent_seq(self) -> int | None:
+        """The number of the intent, known once the chain has it."""
+        return self.intent.seq if isinstance(self.intent, Announcement) else self.intent
 
 
 def spell(seq: int, event: Entry | StoredEvent) -> str:
     """The canonical JSON that is hashed. Raises `TypeError` when a field is not of its type."""
+    intent = event.intent_seq if isinstance(event, Entry) else event.intent
     return (
-        f'{{"body":{event.body},"intent":{_number(event.intent)},"kind":{_text(event.kind)},'
+        f'{{"body":{event.body},"intent":{_number(intent)},"kind":{_text(event.kind)},'
         f'"principal":{_text(event.principal)},"seq":{seq},"session":{_text(event.session)},'
         f'"ts":{_text(event.ts)}}}'
     )
@@ -165,6 +184,8 @@ def link(entries: Sequence[Entry], head: Head) -> list[StoredEvent]:
     for entry in entries:
         seq += 1
         digest = sha256(bytes.fromhex(previous) + spell(seq, entry).encode("ascii")).hexdigest()
+        if entry.announced is not None:
+            entry.announced.seq = seq
         events.append(
             StoredEvent(
                 seq,
@@ -172,7 +193,7 @@ def link(entries: Sequence[Entry], head: Head) -> list[StoredEvent]:
                 entry.kind,
                 entry.session,
                 entry.principal,
-                entry.intent,
+                entry.intent_seq,
                 entry.body,
                 previous,
                 digest,
@@ -197,9 +218,17 @@ def clean(label: str | None) -> str | None:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in valid)
 
 
-def make_entry(kind: str, *, session: str | None, principal: str | None, body: str, intent: int | None = None) -> Entry:
+def make_entry(
+    kind: str,
+    *,
+    session: str | None,
+    principal: str | None,
+    body: str,
+    intent: int | Announcement | None = None,
+    announced: Announcement | None = None,
+) -> Entry:
     """An entry of this moment."""
-    return Entry(utc_now(), kind, clean(session), clean(principal), intent, body)
+    return Entry(utc_now(), kind, clean(session), clean(principal), intent, body, announced)
 
 
 def canonical_head(head: Head) -> str:

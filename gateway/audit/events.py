@@ -62,7 +62,21 @@ _KINDS = (
             "workspace": "directory it is narrowed to",
             "workspace_mode": "bind or copy",
             "expires_at": "UNIX seconds, if it expires",
+            "limits": "limits of its own",
             "by": "who made it: an account of the host, or `first start`",
+        },
+    ),
+    EventKind(
+        "key.limited",
+        "note",
+        "The limits of an API key were changed; written in the same transaction.",
+        {
+            "key_id": "id of the key",
+            "name": "its name",
+            "subject": "whom it stands for",
+            "before": "its limits until then",
+            "limits": "its limits from now on",
+            "by": "who changed them",
         },
     ),
     EventKind(
@@ -152,8 +166,11 @@ _KINDS = (
         "A request is about to go to the upstream model.",
         {
             "turn": "id of the turn",
-            "step": "number of the call in the turn, from 1",
-            "provider": "upstream provider",
+            "step": "number of the call in the turn, from 1; absent where the request was only forwarded",
+            "client": "client's name and version, as it says; of a forwarded request",
+            "client_session": "client's name of its session; of a forwarded request",
+            "agent": "id of the client's subagent; of a forwarded request",
+            "provider": "upstream that is asked first",
             "model": "model asked for",
             "messages": "number of messages",
             "bytes": "size of the request",
@@ -167,6 +184,8 @@ _KINDS = (
         {
             "turn": "id of the turn",
             "model": "model that answered",
+            "upstream": "upstream that answered",
+            "attempts": "tries it took, over all upstreams",
             "request_id": "the upstream's id of the request",
             "stop_reason": "its stop reason",
             "input_tokens": "as the upstream counts",
@@ -177,6 +196,18 @@ _KINDS = (
             "error": "type and message, if it failed",
         },
         of=("model.call",),
+    ),
+    EventKind(
+        "model.cached",
+        "note",
+        "A request was answered from the prompt cache; no model was asked.",
+        {
+            "turn": "id of the turn",
+            "client": "client's name and version, as it says",
+            "model": "model asked for",
+            "digest": "SHA-256 of the normalised messages",
+            "age": "seconds since the answer was kept",
+        },
     ),
     EventKind(
         "tool.intent",

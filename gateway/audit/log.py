@@ -19,7 +19,7 @@ import sqlalchemy as sa
 import structlog
 
 from gateway.audit.body import encode_body
-from gateway.audit.chain import Entry, SealKey, make_entry, utc_now
+from gateway.audit.chain import Announcement, Entry, SealKey, make_entry, utc_now
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.events import CATALOGUE
 from gateway.audit.writer import commit, open_chain
@@ -92,6 +92,24 @@ class AuditLog:
         entry = make_entry(kind, session=session, principal=principal, body=encode_body(body))
         return await (await self._enqueue(entry, keep=False))
 
+    async def announce(
+        self, kind: str, *, session: str | None, principal: str | None, body: Mapping[str, Any]
+    ) -> Announcement:
+        """Enqueue an intent whose effect changes nothing here, without waiting for the disk: a model call.
+
+        It is on disk before any later intent is, and at most `LINGER_SECONDS` and one commit later. Raises
+        `AuditUnavailable` while the log is known to be broken; one that breaks just now writes it late.
+        """
+        if CATALOGUE[kind].role != "intent":
+            raise ValueError(f"{kind} is not an intent")
+        failure = self._failure
+        if failure is not None:
+            raise AuditUnavailable(str(failure.error))
+        announced = Announcement()
+        entry = make_entry(kind, session=session, principal=principal, body=encode_body(body), announced=announced)
+        await self._enqueue(entry, keep=True)
+        return announced
+
     async def record(
         self,
         kind: str,
@@ -99,7 +117,7 @@ class AuditLog:
         session: str | None,
         principal: str | None,
         body: Mapping[str, Any],
-        intent: int | None = None,
+        intent: int | Announcement | None = None,
     ) -> asyncio.Future[int]:
         """Enqueue what has happened; returns without waiting for the disk.
 

@@ -205,7 +205,8 @@ def _mode(settings: Settings, directory: Path, wanted: Mode | None) -> Mode:
 def _require_credential(settings: Settings) -> None:
     default = Settings.model_fields["anthropic_endpoint"].default
     if (
-        settings.model_provider == "anthropic"
+        settings.upstreams is None
+        and settings.model_provider == "anthropic"
         and settings.anthropic_api_key is None
         and settings.anthropic_endpoint == default
     ):

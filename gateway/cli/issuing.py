@@ -1,8 +1,9 @@
-"""Making API keys: the key and its audit event in one transaction."""
+"""Making and changing API keys: the key and its audit event in one transaction."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
@@ -11,6 +12,7 @@ from gateway.audit.chain import Entry, make_entry
 from gateway.audit.writer import append, open_chain
 from gateway.settings import Settings
 from gateway.store.engine import writing
+from gateway.store.keylimits import KeyLimits
 from gateway.store.keys import KeyRecord, Keys, WorkspaceMode
 
 
@@ -23,6 +25,7 @@ class NewKey:
     workspace: str | None = None
     mode: WorkspaceMode | None = None
     expires: float | None = None
+    limits: KeyLimits = field(default_factory=KeyLimits)
 
 
 def issue(settings: Settings, engine: sa.Engine, wanted: NewKey, by: str) -> tuple[KeyRecord, str]:
@@ -30,7 +33,13 @@ def issue(settings: Settings, engine: sa.Engine, wanted: NewKey, by: str) -> tup
     seal = open_chain(engine, settings.audit_key_path)
     with writing(engine) as connection:
         made = Keys(engine).create(
-            wanted.name, wanted.subject, wanted.workspace, wanted.mode, wanted.expires, connection=connection
+            wanted.name,
+            wanted.subject,
+            wanted.workspace,
+            wanted.mode,
+            wanted.expires,
+            wanted.limits,
+            connection=connection,
         )
         append(connection, seal, [_event(made[0], by)])
     return made
@@ -58,6 +67,30 @@ def revoke(settings: Settings, engine: sa.Engine, key_id: str, by: str) -> KeyRe
     return record
 
 
+def limit(
+    settings: Settings, engine: sa.Engine, key_id: str, change: Callable[[KeyLimits], KeyLimits], by: str
+) -> KeyRecord | None:
+    """Give a key other limits, made from those it has; None if there is no such key."""
+    seal = open_chain(engine, settings.audit_key_path)
+    with writing(engine) as connection:
+        before = Keys(engine).get(key_id, connection=connection)
+        if before is None:
+            return None
+        record = Keys(engine).limit(key_id, change(before.limits), connection=connection)
+        if record is not None:
+            body = {
+                "key_id": record.id,
+                "name": record.name,
+                "subject": record.subject,
+                "before": before.limits.stored(),
+                "limits": record.limits.stored(),
+                "by": by,
+            }
+            entry = make_entry("key.limited", session=None, principal=record.subject, body=encode_body(body))
+            append(connection, seal, [entry])
+    return record
+
+
 def _event(record: KeyRecord, by: str) -> Entry:
     body = {
         "key_id": record.id,
@@ -66,6 +99,7 @@ def _event(record: KeyRecord, by: str) -> Entry:
         "workspace": record.workspace,
         "workspace_mode": record.workspace_mode,
         "expires_at": record.expires_at,
+        "limits": record.limits.stored(),
         "by": by,
     }
     return make_entry("key.created", session=None, principal=record.subject, body=encode_body(body))

@@ -99,9 +99,20 @@ class SseWriter:
         if not self._started:
             return self.ping()
         if self._open is None:
-            return self._message_delta({"stop_reason": None, "stop_sequence": None}, {})
+            return self.report({"output_tokens": 0})
         nothing = empty_delta(self._open)
         return self.ping() if nothing is None else self.delta(nothing)
+
+    def report(self, usage: Mapping[str, Any]) -> bytes:
+        """A message_delta between blocks that stops nothing. Some clients add up what such events count, all
+        others take the last one; its usage stands alone."""
+        self._require(self._started and self._open is None, "report needs a start and no open block")
+        data = {
+            "type": events.MESSAGE_DELTA,
+            "delta": {"stop_reason": None, "stop_sequence": None},
+            "usage": dict(usage),
+        }
+        return self._write(Event(events.MESSAGE_DELTA, data))
 
     def ping(self) -> bytes:
         """A ping: keeps sockets open, but not every client's event watchdog."""

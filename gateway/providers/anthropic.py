@@ -1,77 +1,58 @@
 """Any upstream that speaks the Anthropic Messages API: Anthropic itself, Azure, Databricks' native route, ...
 
-Knows URLs, credentials and httpx. Sends nothing of the client but the body it is given and two headers.
+Sends nothing of the client but the body and two headers. What such upstreams lack is data (`Capabilities`);
+must not know which vendor it speaks to.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
-import httpx
 import msgspec
 
+from gateway import __version__
 from gateway.messages import jsonbytes
-from gateway.messages.events import ERROR, Event
-from gateway.messages.grammar import Grammar, StreamBroken
-from gateway.messages.replay import message_events
-from gateway.messages.sse_reader import MAX_EVENT, read_events
+from gateway.messages.errors import InvalidRequest
+from gateway.messages.events import Event
+from gateway.providers.adapt import ANTHROPIC, Adapted, Capabilities, adapt, answered, untouched
 from gateway.providers.base import FORWARDED_HEADERS, UpstreamBroken, UpstreamRequest, UpstreamTimeout
-from gateway.providers.failures import MAX_ERROR_BODY, error_from_answer, error_from_event
+from gateway.providers.credentials import Credential
+from gateway.providers.endpoints import Endpoints, with_query
+from gateway.providers.failures import error_from_answer, names_no_endpoint, refuses_credential
+from gateway.providers.messages_answer import (
+    RawAnswer,
+    json_object,
+    noted_headers,
+    open_raw,
+    read_answer,
+    refusal_of,
+    translated,
+)
+from gateway.providers.wire import HttpClient, HttpResponse
 
-__all__ = ["AnthropicProvider", "Credential", "Endpoints"]
+__all__ = ["USER_AGENT", "AnthropicProvider"]
 
 DEFAULT_VERSION = "2023-06-01"
-_NOTED_HEADERS = ("request-id", "apim-request-id", "x-request-id")
-_DRAIN_SECONDS = 0.25
+USER_AGENT = f"bulkhead/{__version__}"
+
+SIDE_CALL_SECONDS = 60.0
+"""Longest wait for a count or a page of models."""
+
+NO_COUNT_SECONDS = 600.0
+"""How long an upstream without count_tokens is not asked again."""
+
 _MODEL_PAGES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """The upstream's secret and the header it travels in. Never printed."""
-
-    scheme: Literal["x-api-key", "bearer", "api-key"]
-    secret: str = field(repr=False)
-
-    def headers(self) -> dict[str, str]:
-        if self.scheme == "bearer":
-            return {"authorization": f"Bearer {self.secret}"}
-        return {self.scheme: self.secret}
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """The three URLs of one upstream."""
-
-    messages: str
-    count_tokens: str
-    models: str
-
-    @classmethod
-    def of(cls, url: str) -> "Endpoints":
-        """From a base URL (`https://host`, `https://host/anthropic`), with or without `/v1` or `/v1/messages`
-        at its end. A query string stays on each."""
-        parsed = httpx.URL(url)
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ValueError(f"not an http(s) URL: {url}")
-        path = parsed.path.rstrip("/")
-        for tail in ("/messages", "/v1"):
-            path = path.removesuffix(tail)
-
-        def at(tail: str) -> str:
-            return str(parsed.copy_with(path=f"{path}/v1/{tail}"))
-
-        return cls(at("messages"), at("messages/count_tokens"), at("models"))
-
-
 class AnthropicProvider:
-    """One upstream over a pool of HTTP/1.1 connections.
+    """One upstream. Implements `Provider` and `RelayProvider`.
 
-    `silence` bounds, in seconds, the wait for the first byte and between bytes; `connect` the dialling.
     `version` fixes anthropic-version; without it the client's is passed on (default 2023-06-01).
-    `extra_headers` go on every request. `transport` replaces the network, in tests.
+    `extra_headers` go on every request. `capabilities` say what has to be taken out of requests; `counts` and
+    `lists_models`, which of the side endpoints there are. `client` and `credential` are closed with it. `now`
+    is a monotonic clock.
     """
 
     def __init__(
@@ -80,171 +61,171 @@ class AnthropicProvider:
         credential: Credential | None = None,
         *,
         name: str = "anthropic",
+        client: HttpClient | None = None,
+        capabilities: Capabilities = ANTHROPIC,
         version: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        connect: float = 10.0,
-        silence: float = 600.0,
-        connections: int = 500,
-        transport: httpx.AsyncBaseTransport | None = None,
+        counts: bool = True,
+        lists_models: bool = True,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.endpoints = Endpoints.of(url)
+        self._credential = credential
+        self._client = client if client is not None else HttpClient()
+        self._capabilities = capabilities
         self._version = version
-        fixed = {"user-agent": "bulkhead", "accept-encoding": "identity", "content-type": "application/json"}
-        fixed.update(extra_headers or {})
-        fixed.update(credential.headers() if credential else {})
-        self._client = httpx.AsyncClient(
-            headers=fixed,
-            timeout=httpx.Timeout(silence, connect=connect, pool=connect),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=100, keepalive_expiry=30),
-            follow_redirects=False,
-            transport=transport,
-        )
+        self._headers = {
+            "user-agent": USER_AGENT,
+            "accept": "application/json, text/event-stream",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            **{header.lower(): value for header, value in (extra_headers or {}).items()},
+        }
+        self._counts_from = 0.0 if counts else float("inf")
+        self._lists_models = lists_models
+        self._now = now
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator["_Stream"]:
-        """See `Provider.stream`."""
-        sending = self._client.build_request(
-            "POST", self.endpoints.messages, content=request.body, headers=self._forwarded(request.headers)
-        )
-        with _translated():
-            response = await self._client.send(sending, stream=True)
-        try:
-            with _translated():
-                if response.status_code != 200:
-                    raise await _refusal(response)
-            yield _Stream(response)
-        finally:
-            await response.aclose()
+        """See `Provider.stream`. Raises `InvalidRequest` too, for what the upstream cannot be asked."""
+        body, headers, adapted = self._sent(request)
+        async with self._accepted("POST", self.endpoints.messages, body, headers) as response:
+            async with aclosing(read_answer(response)) as events:
+                found = answered(events, adapted) if adapted is not None and adapted.edited else events
+                yield _Stream(noted_headers(response), await anext(found), found)
 
-    async def count_tokens(self, body: bytes, headers: Mapping[str, str]) -> int:
-        """See `Provider.count_tokens`."""
-        answer = await self._object("POST", self.endpoints.count_tokens, body, self._forwarded(headers))
+    def relays(self, request: UpstreamRequest) -> bool:
+        """See `RelayProvider.relays`."""
+        return untouched(request.body, self._capabilities, self._forwarded(request.headers))
+
+    @asynccontextmanager
+    async def relay(self, request: UpstreamRequest) -> AsyncIterator[RawAnswer]:
+        """See `RelayProvider.relay`. Only the model's name in the body is replaced."""
+        body, headers = _renamed(request), self._forwarded(request.headers)
+        async with self._accepted("POST", self.endpoints.messages, body, headers) as response:
+            yield await open_raw(response)
+
+    async def count_tokens(self, request: UpstreamRequest) -> int | None:
+        """See `Provider.count_tokens`. That an upstream has no such endpoint is remembered for a while."""
+        if self._now() < self._counts_from:
+            return None
+        body, headers, _ = self._sent(request)
+        answer = await self._object("POST", self.endpoints.count_tokens, body, headers)
+        if answer is None:
+            self._counts_from = self._now() + NO_COUNT_SECONDS
+            return None
         count = answer.get("input_tokens")
         if isinstance(count, bool) or not isinstance(count, int):
             raise UpstreamBroken("count_tokens answered without input_tokens")
         return count
 
     async def models(self) -> list[dict[str, Any]]:
-        """See `Provider.models`."""
+        """See `Provider.models`. At most 20 pages of 1000."""
         found: list[dict[str, Any]] = []
-        after: str | None = None
+        if not self._lists_models:
+            return found
+        after: dict[str, str] = {}
         for _ in range(_MODEL_PAGES):
-            url = httpx.URL(self.endpoints.models).copy_merge_params({"limit": "1000"})
-            if after is not None:
-                url = url.copy_merge_params({"after_id": after})
-            page = await self._object("GET", str(url), b"", self._forwarded({}))
+            url = with_query(self.endpoints.models, limit="1000", **after)
+            page = await self._object("GET", url, b"", self._forwarded({}))
+            if page is None:
+                break
             data = page.get("data")
             if not isinstance(data, list):
                 raise UpstreamBroken("models answered without data")
             found.extend(model for model in data if isinstance(model, dict))
-            after = page.get("last_id")
-            if page.get("has_more") is not True or not isinstance(after, str):
+            last = page.get("last_id")
+            if page.get("has_more") is not True or not isinstance(last, str) or after.get("after_id") == last:
                 break
+            after = {"after_id": last}
         return found
 
     async def aclose(self) -> None:
         """See `Provider.aclose`."""
+        if self._credential is not None:
+            await self._credential.aclose()
         await self._client.aclose()
+
+    def _sent(self, request: UpstreamRequest) -> tuple[bytes, dict[str, str], Adapted | None]:
+        """Body and headers for the upstream, and how they were adapted; None where there was nothing to adapt,
+        which is found out without parsing."""
+        headers = self._forwarded(request.headers)
+        if untouched(request.body, self._capabilities, headers):
+            return _renamed(request), headers, None
+        adapted = adapt(request, self._capabilities, upstream=self.name)
+        if self._version is not None:
+            adapted.headers["anthropic-version"] = self._version
+        return adapted.body, adapted.headers, adapted
 
     def _forwarded(self, headers: Mapping[str, str]) -> dict[str, str]:
         kept = {name: headers[name] for name in FORWARDED_HEADERS if headers.get(name)}
         kept["anthropic-version"] = self._version or kept.get("anthropic-version", DEFAULT_VERSION)
         return kept
 
-    async def _object(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
-        with _translated():
-            async with self._client.stream(method, url, content=body, headers=headers) as response:
-                if response.status_code != 200:
-                    raise await _refusal(response)
-                return await _json_object(response)
+    async def _object(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any] | None:
+        """The object that a side endpoint answers; None where the upstream has no such endpoint."""
+        try:
+            async with asyncio.timeout(SIDE_CALL_SECONDS):
+                async with self._accepted(method, url, body, headers, optional=True) as response:
+                    return await json_object(response)
+        except TimeoutError as error:
+            raise UpstreamTimeout(f"no answer from {url} in {SIDE_CALL_SECONDS:.0f} s") from error
+        except _NoEndpoint:
+            return None
+
+    @asynccontextmanager
+    async def _accepted(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], *, optional: bool = False
+    ) -> AsyncIterator[HttpResponse]:
+        """A 200 answer. A refused credential gets one more try where there is a fresh one. Raises
+        `UpstreamFailure`, and `_NoEndpoint` for an `optional` one that the upstream does not have."""
+        credential = self._credential
+        proof = await credential.headers() if credential is not None else {}
+        renewed = False
+        while True:
+            with translated():
+                async with self._client.request(method, url, {**self._headers, **headers, **proof}, body) as response:
+                    if response.status == 200:
+                        yield response
+                        return
+                    refusal = await refusal_of(response)
+            if credential is None or renewed or not refuses_credential(response.status, refusal):
+                break
+            refused, renewed = proof, True
+            if not credential.rejected() or (proof := await credential.headers()) == refused:
+                break
+        if optional and names_no_endpoint(response.status, refusal):
+            raise _NoEndpoint
+        raise error_from_answer(response.status, response.headers, refusal)
+
+
+class _NoEndpoint(Exception):
+    """The upstream knows no such path."""
 
 
 class _Stream:
     """The running answer: see `UpstreamStream`."""
 
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        self.headers = {name: response.headers[name] for name in _NOTED_HEADERS if name in response.headers}
+    def __init__(self, headers: Mapping[str, str], first: Event, rest: AsyncIterator[Event]) -> None:
+        self.headers = headers
+        self._first = first
+        self._rest = rest
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        with _translated():
-            if "json" in self._response.headers.get("content-type", ""):
-                for event in await _unstreamed(self._response):
-                    yield event
-                return
-            chunks = self._response.aiter_bytes()
-            async with aclosing(read_events(chunks)) as found:
-                async for event in found:
-                    if event.name == ERROR:
-                        raise error_from_event(event.data)
-                    yield event
-            await _drain(chunks)
+        yield self._first
+        async for event in self._rest:
+            yield event
 
 
-async def _unstreamed(response: httpx.Response) -> list[Event]:
-    """The events of a 200 answer that is one JSON object: a whole message, or an error in disguise."""
-    message = await _json_object(response)
-    if message.get("type") != "message":
-        raise error_from_event(message)
-    content = message.get("content")
-    if not isinstance(content, list) or not all(
-        isinstance(block, dict) and isinstance(block.get("type"), str) for block in content
-    ):
-        raise StreamBroken("a message without a list of typed blocks")
-    grammar = Grammar()
+def _renamed(request: UpstreamRequest) -> bytes:
+    """The body with the upstream's name of the model. Decoding the top level costs less than looking for the one
+    `"model"` that counts: of a repeated key the last one does."""
+    if not request.model:
+        return request.body
     try:
-        found = list(message_events(message))
-    except ValueError as error:
-        raise StreamBroken(str(error)) from error
-    for event in found:
-        grammar.check(event)
-    return found
-
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Reads the little that may follow message_stop, so that the connection can serve again; an upstream
-    that keeps its body open beyond a moment loses the connection instead."""
-    try:
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in chunks:
-                pass
-    except (TimeoutError, httpx.TransportError):
-        return
-
-
-async def _json_object(response: httpx.Response) -> dict[str, Any]:
-    try:
-        decoded = jsonbytes.decode_any(await _body(response, MAX_EVENT))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamBroken(f"an answer that is not JSON: {error}") from error
-    if not isinstance(decoded, dict):
-        raise UpstreamBroken("an answer that is not a JSON object")
-    return decoded
-
-
-async def _refusal(response: httpx.Response) -> Exception:
-    return error_from_answer(response.status_code, response.headers, await _body(response, MAX_ERROR_BODY))
-
-
-async def _body(response: httpx.Response, limit: int) -> bytes:
-    """At most `limit` bytes of the body."""
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) >= limit:
-            break
-    return bytes(body[:limit])
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The library's failures in the words of the seam."""
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise UpstreamTimeout(f"{type(error).__name__}: {error}") from error
-    except (httpx.HTTPError, httpx.StreamError) as error:
-        raise UpstreamBroken(f"{type(error).__name__}: {error}") from error
-    except StreamBroken as error:
-        raise UpstreamBroken(error.reason) from error
+        fields = jsonbytes.decode_fields(request.body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The request body is not a JSON object: {error}") from error
+    fields["model"] = jsonbytes.Raw(jsonbytes.encode(request.model))
+    return jsonbytes.encode(fields)

@@ -15,6 +15,8 @@ from gateway.messages.request import MessagesRequest
 __all__ = [
     "FORWARDED_HEADERS",
     "Provider",
+    "RawStream",
+    "RelayProvider",
     "UpstreamBroken",
     "UpstreamError",
     "UpstreamFailure",
@@ -32,13 +34,15 @@ FORWARDED_HEADERS = ("anthropic-version", "anthropic-beta")
 class UpstreamRequest:
     """One model call.
 
-    `body` is encoded and asks for a stream. Of `headers` (lower-case names) only `FORWARDED_HEADERS` are
-    used. `request_id` is ours, for logs.
+    `body` is an encoded Messages request as the client's API version words it. Of `headers` (lower-case
+    names) only `FORWARDED_HEADERS` are used. `request_id` is ours, for logs. `model` is the upstream's name
+    of the model; "" leaves the one in the body.
     """
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     request_id: str = ""
+    model: str = ""
 
     @classmethod
     def of(
@@ -77,19 +81,45 @@ class Provider(Protocol):
         ...
 
     def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[UpstreamStream]:
-        """Enters when the upstream has accepted the request. Leaving early closes its connection at once."""
+        """Enters when the first event has come, so that everything before it is still a failure with a
+        status. Leaving early closes the upstream's connection at once."""
         ...
 
-    async def count_tokens(self, body: bytes, headers: Mapping[str, str]) -> int:
-        """Input tokens of an encoded count_tokens body."""
+    async def count_tokens(self, request: UpstreamRequest) -> int | None:
+        """Input tokens of a count_tokens body; None where the upstream has no way to count."""
         ...
 
     async def models(self) -> list[dict[str, Any]]:
-        """The upstream's models, in the API's ModelInfo form as far as it goes."""
+        """The upstream's models, in the API's ModelInfo form as far as it goes; none where it has no list."""
         ...
 
     async def aclose(self) -> None:
         """Closes pooled connections. Idempotent."""
+        ...
+
+
+class RawStream(Protocol):
+    """An accepted answer as bytes. `content_type` is the upstream's. Iterating yields pieces as they come and
+    raises `UpstreamFailure` when the connection breaks; what the bytes say is the reader's to check."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def content_type(self) -> str: ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class RelayProvider(Provider, Protocol):
+    """A provider whose upstream speaks the Messages API so fully that some requests need no change at all."""
+
+    def relays(self, request: UpstreamRequest) -> bool:
+        """Whether this request can go as it is. Cheap: looks for marks in the bytes, parses nothing."""
+        ...
+
+    def relay(self, request: UpstreamRequest) -> AbstractAsyncContextManager[RawStream]:
+        """Sends the body as it is. Enters when a 200 answer's first piece has come; else as `stream`."""
         ...
 
 

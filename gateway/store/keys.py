@@ -9,13 +9,14 @@ import hmac
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from gateway.store.engine import reading, writing
+from gateway.store.engine import StoreError, reading, writing
+from gateway.store.keylimits import KeyLimits
 from gateway.store.tables import api_keys
 
 WorkspaceMode = Literal["bind", "copy"]
@@ -37,6 +38,7 @@ class Principal:
     name: str
     workspace: str | None = None
     workspace_mode: WorkspaceMode | None = None
+    limits: KeyLimits = field(default_factory=KeyLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,11 @@ class KeyRecord:
     expires_at: float | None
     revoked_at: float | None
     last_used_at: float | None
+    limits: KeyLimits = field(default_factory=KeyLimits)
 
     @property
     def principal(self) -> Principal:
-        return Principal(self.subject, self.id, self.name, self.workspace, self.workspace_mode)
+        return Principal(self.subject, self.id, self.name, self.workspace, self.workspace_mode, self.limits)
 
     def refusal(self, now: float) -> Refusal | None:
         """Why the key is no longer good at `now`, if it is not."""
@@ -92,6 +95,7 @@ class Keys:
         workspace: str | None = None,
         mode: WorkspaceMode | None = None,
         expires: float | None = None,
+        limits: KeyLimits | None = None,
         *,
         connection: sa.Connection | None = None,
     ) -> tuple[KeyRecord, str]:
@@ -105,7 +109,8 @@ class Keys:
                 raise ValueError(f"{what} {value!r} must be 1-128 letters, digits or ._@+-, the first no sign")
         identity = secrets.token_hex(6)
         secret = f"bh_{identity}_{secrets.token_urlsafe(32)}"
-        record = KeyRecord(identity, name, subject, workspace, mode, time.time(), expires, None, None)
+        limits = limits or KeyLimits()
+        record = KeyRecord(identity, name, subject, workspace, mode, time.time(), expires, None, None, limits)
         row = {
             "id": identity,
             "name": name,
@@ -115,6 +120,7 @@ class Keys:
             "workspace_mode": mode,
             "created_at": record.created_at,
             "expires_at": expires,
+            "limits": limits.stored() or None,
         }
         if connection is not None:
             connection.execute(sa.insert(api_keys), row)
@@ -159,6 +165,24 @@ class Keys:
         row = connection.execute(sa.select(api_keys).where(api_keys.c.id == key_id)).mappings().first()
         return None if row is None else _record(row)
 
+    def limit(self, key_id: str, limits: KeyLimits, *, connection: sa.Connection | None = None) -> KeyRecord | None:
+        """Give a key other limits, all of them at once; None if there is no such key."""
+        if connection is None:
+            with writing(self._engine) as own:
+                return self.limit(key_id, limits, connection=own)
+        target = api_keys.c.id == key_id
+        connection.execute(sa.update(api_keys).where(target).values(limits=limits.stored() or None))
+        row = connection.execute(sa.select(api_keys).where(target)).mappings().first()
+        return None if row is None else _record(row)
+
+    def get(self, key_id: str, *, connection: sa.Connection | None = None) -> KeyRecord | None:
+        """One key, whatever its state."""
+        if connection is None:
+            with reading(self._engine) as own:
+                return self.get(key_id, connection=own)
+        row = connection.execute(sa.select(api_keys).where(api_keys.c.id == key_id)).mappings().first()
+        return None if row is None else _record(row)
+
     def list(self) -> list[KeyRecord]:
         """Every key ever made, oldest first."""
         with reading(self._engine) as connection:
@@ -168,4 +192,9 @@ class Keys:
 
 def _record(row: sa.RowMapping) -> KeyRecord:
     values: dict[str, Any] = {key: value for key, value in row.items() if key != "secret_hash"}
+    try:
+        values["limits"] = KeyLimits.of(row["limits"])
+    except (ValueError, TypeError) as error:
+        # A key whose limits cannot be read would otherwise have none.
+        raise StoreError(f"the limits of key {row['id']} cannot be read ({error})") from error
     return KeyRecord(**values)

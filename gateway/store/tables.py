@@ -1,6 +1,7 @@
 """The tables, as migration 0001 and its successors leave them (a test compares the two).
 
-Times of keys and sessions are UNIX seconds; times of audit events are the UTC text that was hashed.
+Times of keys and sessions are UNIX seconds; times of audit events are the UTC text that was hashed; days of usage
+are UTC dates (`2026-11-22`), its costs billionths of a US dollar.
 """
 
 from __future__ import annotations
@@ -27,7 +28,26 @@ api_keys = sa.Table(
     sa.Column("expires_at", sa.Float),
     sa.Column("revoked_at", sa.Float),
     sa.Column("last_used_at", sa.Float),
+    sa.Column("limits", sa.JSON(none_as_null=True)),
 )
+
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("day", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cache_read_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cache_write_tokens", sa.BigInteger, nullable=False),
+    sa.Column("unpriced_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cost_nanos", sa.BigInteger, nullable=False),
+    sa.Index(None, "subject", "day"),
+)
+"""No foreign key: what was used is told also when nothing else is known of the key."""
 
 sessions = sa.Table(
     "sessions",

@@ -44,12 +44,25 @@ def test_a_different_call_in_between_starts_the_count_anew() -> None:
         one.check_repeats([{"name": "Bash", "input": {"command": command}}])
 
 
-def test_usage_tells_how_full_the_context_is_and_what_was_written() -> None:
+def test_one_model_call_is_told_as_it_was_counted() -> None:
     one = budget()
-    assert one.usage() == {"input_tokens": 0, "output_tokens": 0}
+    assert one.usage() == [{"input_tokens": 0, "output_tokens": 0}]
     one.iterations.append({"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 1})
-    assert one.usage() == {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 1}
-    one.iterations.append({"input_tokens": 30, "output_tokens": 7})
-    usage = one.usage()
-    assert (usage["input_tokens"], usage["output_tokens"]) == (30, 12)
-    assert [item["input_tokens"] for item in usage["iterations"]] == [10, 30]
+    assert one.usage() == one.usage(reads_iterations=False) == one.iterations
+
+
+def test_usage_of_several_calls_is_their_sum_with_each_listed() -> None:
+    one = budget()
+    one.iterations += [{"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 1}]
+    one.iterations += [{"input_tokens": 30, "output_tokens": 7, "service_tier": "standard"}]
+    (told,) = one.usage()
+    assert (told["input_tokens"], told["output_tokens"], told["cache_read_input_tokens"]) == (40, 12, 1)
+    assert [(item["type"], item["input_tokens"]) for item in told["iterations"]] == [("message", 10), ("message", 30)]
+
+
+def test_a_client_that_does_not_read_the_list_is_told_call_by_call() -> None:
+    one = budget()
+    one.iterations += [{"input_tokens": 10, "output_tokens": 5}, {"input_tokens": 30, "output_tokens": 7}]
+    first, last = one.usage(reads_iterations=False)
+    assert first == {"input_tokens": 10, "output_tokens": 5}
+    assert (last["input_tokens"], last["output_tokens"], len(last["iterations"])) == (30, 7, 2)

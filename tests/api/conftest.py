@@ -17,7 +17,13 @@ __all__ = ["gateway", "member", "shared_gateway", "upstream", "upstream_port", "
 def shared_gateway(tmp_path_factory: pytest.TempPathFactory, upstream_url: str) -> Iterator[Gateway]:
     """Sandboxes by bubblewrap: they open in a few hundredths of a second, and nothing here is about the engine."""
     folder = tmp_path_factory.mktemp("gateway")
-    variables = {"BULKHEAD_SANDBOX_DRIVER": "bubblewrap", "BULKHEAD_GRACE_SECONDS": "2.5"}
+    variables = {
+        "BULKHEAD_SANDBOX_DRIVER": "bubblewrap",
+        "BULKHEAD_GRACE_SECONDS": "2.5",
+        # What an upstream says is told at once, and one that failed is asked again by the next test.
+        "BULKHEAD_UPSTREAM_ATTEMPTS": "1",
+        "BULKHEAD_UPSTREAM_BREAKER_FAILURES": "1000",
+    }
     with serving(folder, upstream_url, **variables) as running:
         yield running
 

@@ -88,7 +88,9 @@ def test_what_is_no_json_object_is_refused(content: bytes, path: str, member: Me
 
 
 def good() -> Json:
-    return {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "send me on"}]}
+    """With a tool of the gateway's: what is only forwarded is the upstream's to judge."""
+    message = {"role": "user", "content": "send me on"}
+    return {"model": "m", "max_tokens": 9, "messages": [message], "tools": [BASH]}
 
 
 @pytest.mark.parametrize(
@@ -142,20 +144,21 @@ def test_a_result_without_its_call_is_refused_before_the_upstream_is_asked(
     assert len(upstream.lines("request")) == before
 
 
+@pytest.mark.parametrize(("tool", "added"), [("AskUserQuestion", {}), ("Bash", {"stream": True})])
 def test_what_the_gateway_does_not_know_reaches_the_upstream_as_it_was_written(
-    member: Member, upstream: ScriptedUpstream
+    tool: str, added: dict[str, bool], member: Member, upstream: ScriptedUpstream
 ) -> None:
     """The raw text of numbers, escapes and unknown fields survives, in the client's order."""
     body = (
         f'{{{UNKNOWN}, "model": "m", "max_tokens": 9, "context_management": {{"edits": []}}, '
         f'"messages": [{{"role": "user", "content": {CONTENT}, "mood": 1.50}}], '
-        '"tools": [{"name": "AskUserQuestion", "input_schema": {"type": "object"}, "defer_loading": true}]}'
+        f'"tools": [{{"name": "{tool}", "input_schema": {{"type": "object"}}, "eager_input_streaming": true}}]}}'
     )
     answer = member.caller.request("POST", "/v1/messages", content=body.encode())
     assert answer.status_code == 200, answer.text
     sent, got = json.loads(body), upstream.asked("as it was written")[-1]
-    assert got == {**sent, "stream": True}
-    assert [*got] == [*sent, "stream"]
+    assert got == {**sent, **added}
+    assert [*got] == [*sent, *added]
 
 
 def test_a_model_that_the_upstream_does_not_know_is_told_to_the_client(member: Member) -> None:

@@ -96,7 +96,7 @@ def test_a_turn_that_the_upstream_broke_goes_on_after_its_finished_calls(
     assert [block["type"] for block in answer.blocks] == ["server_tool_use", "code_execution_tool_result", "text"]
     assert answer.texts == ["over"]
     assert (member.workspace / "count").read_text() == "once\n"
-    assert gateway.event("turn.start", member.subject)["resumed_steps"] == 1
+    assert gateway.event("turn.start", member.subject, resumed_steps=1)
     assert len(gateway.events("tool.intent", member.subject)) == 1
 
 

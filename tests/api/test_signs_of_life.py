@@ -73,7 +73,7 @@ def test_an_upstream_that_falls_silent_is_given_up(prompt: str, member: Member) 
     streamed = member.caller.ask(asking(prompt, stream=True))
     assert [event for event, _ in streamed.events][-1] == "error"
     assert streamed.error["type"] == "timeout_error"
-    whole = member.caller.ask(asking(prompt))
+    whole = member.caller.ask(asking(prompt, BASH))
     assert whole.error["type"] == "timeout_error"
 
 

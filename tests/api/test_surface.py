@@ -72,11 +72,12 @@ def pages(caller: Caller, query: str) -> tuple[list[str], bool]:
 
 
 def test_the_upstreams_models_are_listed_in_pages(member: Member) -> None:
-    assert pages(member.caller, "") == (["model-a", "model-b", "model-c"], False)
-    assert pages(member.caller, "limit=2") == (["model-a", "model-b"], True)
-    assert pages(member.caller, "limit=2&after_id=model-b") == (["model-c"], False)
-    assert pages(member.caller, "limit=1&before_id=model-c") == (["model-b"], True)
-    assert pages(member.caller, "after_id=model-c") == ([], False)
+    every = [f"{prefix}{name}" for name in ("model-a", "model-b", "model-c") for prefix in ("", "claude-via-")]
+    assert pages(member.caller, "") == (every, False)
+    assert pages(member.caller, "limit=2") == (every[:2], True)
+    assert pages(member.caller, f"limit=2&after_id={every[3]}") == (every[4:], False)
+    assert pages(member.caller, f"limit=1&before_id={every[4]}") == (every[3:4], True)
+    assert pages(member.caller, f"after_id={every[5]}") == ([], False)
     assert member.caller.request("GET", "/v1/models/model-b").json()["id"] == "model-b"
 
 
@@ -100,7 +101,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory, upstream_url: str) -> Itera
 
 def test_configured_models_are_the_only_ones(narrow: Gateway, upstream: ScriptedUpstream) -> None:
     caller = Caller(narrow.url, narrow.first_key)
-    assert pages(caller, "") == (["only-this", "and-that"], False)
+    assert pages(caller, "") == (["only-this", "claude-via-only-this", "and-that", "claude-via-and-that"], False)
     assert caller.request("GET", "/v1/models/model-a").status_code == 404
     before = len(upstream.lines("request"))
     refused = caller.ask(asking("hello"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.messages_api import asking
+from tests.support.messages_api import BASH, Json, asking
 from tests.support.places import Member
 from tests.support.scenes import fails, scene
 
@@ -27,6 +27,13 @@ SCENES = [
 ]
 
 
+@pytest.fixture(params=[(), (BASH,)], ids=["forwarded", "with tools"])
+def tools(request: pytest.FixtureRequest) -> tuple[Json, ...]:
+    """A request without the gateway's tools is only forwarded; one with them is a turn of the loop."""
+    found: tuple[Json, ...] = request.param
+    return found
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize(
     ("prompt", "status", "kind", "message"),
@@ -37,13 +44,12 @@ SCENES = [
         ("server error", 500, "api_error", "oops"),
         ("overloaded", 529, "overloaded_error", "busy"),
         ("proxy page", 502, "api_error", "The upstream model service answered with status 502."),
-        ("error first", 529, "overloaded_error", "busy"),
     ],
 )
 def test_a_refusal_keeps_its_status_type_and_text(
-    prompt: str, status: int, kind: str, message: str, stream: bool, member: Member
+    prompt: str, status: int, kind: str, message: str, stream: bool, tools: tuple[Json, ...], member: Member
 ) -> None:
-    answer = member.caller.ask(asking(prompt, stream=stream))
+    answer = member.caller.ask(asking(prompt, *tools, stream=stream))
     assert (answer.status, answer.headers["content-type"]) == (status, "application/json")
     assert answer.message == {
         "type": "error",
@@ -53,12 +59,18 @@ def test_a_refusal_keeps_its_status_type_and_text(
     assert answer.headers.get("retry-after") == ("7" if prompt == "rate limit" else None)
 
 
+def test_an_error_in_place_of_a_stream_keeps_its_status_type_and_text(tools: tuple[Json, ...], member: Member) -> None:
+    answer = member.caller.ask(asking("error first", *tools, stream=True))
+    assert (answer.status, answer.headers["content-type"]) == (529, "application/json")
+    assert answer.error == {"type": "overloaded_error", "message": "busy"}
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("prompt", ["credential refused", "credential forbidden", "account empty"])
 def test_trouble_with_the_gateways_own_account_is_never_shown_as_the_clients(
-    prompt: str, stream: bool, member: Member
+    prompt: str, stream: bool, tools: tuple[Json, ...], member: Member
 ) -> None:
-    answer = member.caller.ask(asking(prompt, stream=stream))
+    answer = member.caller.ask(asking(prompt, *tools, stream=stream))
     assert (answer.status, answer.error["type"]) == (500, "api_error")
     assert answer.headers["x-should-retry"] == "false"
     told = answer.body.decode()
@@ -66,14 +78,16 @@ def test_trouble_with_the_gateways_own_account_is_never_shown_as_the_clients(
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-def test_an_answer_that_is_no_stream_is_a_failure_of_the_upstream(stream: bool, member: Member) -> None:
-    answer = member.caller.ask(asking("not json", stream=stream))
+def test_an_answer_that_is_no_stream_is_a_failure_of_the_upstream(
+    stream: bool, tools: tuple[Json, ...], member: Member
+) -> None:
+    answer = member.caller.ask(asking("not json", *tools, stream=stream))
     assert answer.status >= 500
     assert answer.error["type"] == "api_error"
     assert "sign-in" not in answer.error["message"]
 
 
 def test_the_audit_log_knows_what_the_client_is_not_told(gateway: Any, member: Member) -> None:
-    member.caller.ask(asking("credential refused"))
+    member.caller.ask(asking("credential refused", BASH))
     assert "401" in gateway.event("model.result", member.subject)["error"]
     assert gateway.event("turn.end", member.subject)["error"].startswith("api_error: ")

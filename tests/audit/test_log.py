@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from audit_writing import conclude, intend
 
-from gateway.audit.chain import SealKey, make_entry
+from gateway.audit.chain import Announcement, SealKey, make_entry
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.log import AuditLog
 from gateway.audit.query import Filter, find, related
@@ -36,6 +36,41 @@ async def test_a_result_names_its_intent(engine: sa.Engine, log: AuditLog) -> No
     assert [event.seq for event in related(engine, result)] == [first, result]
     assert [event.seq for event in related(engine, second)] == [second]
     assert related(engine, 99) == []
+
+
+async def announce(log: AuditLog, **body: object) -> Announcement:
+    return await log.announce("model.call", session=None, principal="alice", body=body)
+
+
+async def test_a_result_names_what_was_announced_before_anything_is_on_disk(
+    engine: sa.Engine, key_path: Path, log: AuditLog
+) -> None:
+    announced = await announce(log, model="m")
+    assert announced.seq is None
+    result = await log.record("model.result", session=None, principal="alice", body={}, intent=announced)
+    assert (await result, announced.seq) == (2, 1)
+    assert [event.intent for event in related(engine, 1)] == [None, 1]
+    assert verify_store(engine, SealKey.read(key_path)).unanswered == []
+
+
+async def test_what_was_announced_is_on_disk_before_a_later_intent(url: str, log: AuditLog) -> None:
+    announced = await announce(log)
+    assert await intend(log) == 2
+    other = open_existing(url)
+    kinds = [event.kind for event in find(other, Filter())]
+    close_store(other)
+    assert (sorted(kinds), announced.seq) == (["model.call", "tool.intent"], 1)
+
+
+async def test_nothing_is_announced_to_a_log_that_is_broken(url: str, log: AuditLog) -> None:
+    damage = sqlite3.connect(url.removeprefix("sqlite:///"))
+    damage.execute("UPDATE audit_head SET mac = 'forged'")
+    damage.commit()
+    damage.close()
+    with pytest.raises(AuditUnavailable):
+        await intend(log)
+    with pytest.raises(AuditUnavailable):
+        await announce(log)
 
 
 async def test_hundreds_of_callers_share_one_contiguous_chain(engine: sa.Engine, key_path: Path, log: AuditLog) -> None:

@@ -62,11 +62,23 @@ def test_a_pattern_chooses_rows_by_shell_pattern_or_beginning() -> None:
     }
 
 
+def test_a_second_pattern_leaves_rows_out() -> None:
+    left = {spec.name for spec in chosen("gateway", "*litellm")}
+    assert "gateway.rps.c16" in left
+    assert not any("litellm" in name for name in left)
+
+
 def test_a_pattern_that_no_row_matches_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--only", "nothing.like.it"])
     assert ended.value.code == 2
     assert "--list" in capsys.readouterr().err
+
+
+async def test_a_measurement_can_tell_which_rows_are_asked_for() -> None:
+    async with rig(quick=True, engine_needed=False, say=print, rows=["a.row"]) as stand:
+        assert stand.wants("a.row", "b.row")
+        assert not stand.wants("b.row")
 
 
 async def test_a_missing_engine_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -112,10 +124,12 @@ def test_a_ratio_is_written_as_people_say_it(value: float, text: str) -> None:
         (Goal("ratio", 0.1), Figure(0.01), False),
         (Goal("value", 0.6), Figure(0.6), True),
         (Goal("value", 0.6), Figure(0.7, 70.0, 0.01), False),
+        (Goal("ratio", 15, least=True), Figure(15.0, 1.0, 15.0), True),
+        (Goal("ratio", 15, least=True), Figure(14.0, 1.0, 14.0), False),
         (None, Figure(1.0), None),
     ],
 )
-def test_a_goal_is_met_up_to_and_including_its_limit(goal: Goal | None, figure: Figure, met: bool | None) -> None:
+def test_a_goal_is_met_with_its_limit_included(goal: Goal | None, figure: Figure, met: bool | None) -> None:
     assert Row(RowSpec("a.row", "ms", "work", "other work", goal), figure).met is met
 
 
@@ -130,6 +144,16 @@ def test_a_row_as_json_carries_value_ratio_and_baseline() -> None:
     assert row["name"] == "a.row"
     assert (row["value"], row["unit"], row["ratio"]) == (1.0, "ms", 0.3333)
     assert (row["baseline"], row["baseline_value"], row["met"]) == ("other work", 3.0, True)
+
+
+def test_a_goal_says_on_which_side_of_its_limit_it_lies() -> None:
+    assert Goal("ratio", 15, least=True).text("1/s") == "≥ 15×"
+    assert Goal("value", 1.0).text("ms") == "≤ 1 ms"
+
+
+def test_what_is_added_is_written_with_its_sign() -> None:
+    row = Row(RowSpec("a.row", "ms", "work", "other work", added=True), Figure.added([3.0], [2.0]))
+    assert "**1.5×** (+1 ms)" in tables.markdown([row])
 
 
 async def test_sides_are_taken_in_turn_and_the_first_round_is_dropped() -> None:
@@ -155,7 +179,7 @@ def test_the_table_between_the_markers_is_replaced_and_nothing_else(tmp_path: Pa
     page.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
     tables.rewrite(page, [Row(RowSpec("a.row", "ms", "work", "other work"), Figure.compared([1.0], [4.0]))])
     text = page.read_text()
-    assert "| `a.row` | work | **1/4** | other work |  |" in text
+    assert "| `a.row` | work | **1/4** (1 ms) | other work |  |" in text
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")

@@ -9,9 +9,11 @@ import pytest
 
 from tests.support.claude_code import ClaudeCode
 from tests.support.gateway import Gateway
+from tests.support.matrix import Matrix
 from tests.support.processes import free_port
 from tests.support.project import Json, Project, Script
 from tests.support.scripted import ScriptedUpstream
+from tests.support.wire_faults import CONVERSATIONS
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +59,11 @@ def project(gateway: Gateway) -> Iterator[Project]:
 @pytest.fixture
 def claude(gateway: Gateway, project: Project, tmp_path: Path) -> ClaudeCode:
     return ClaudeCode(tmp_path / "home", project.path, gateway.url, project.key)
+
+
+@pytest.fixture(scope="session")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+    """A gateway over an upstream of every dialect. What any of them refused fails the session."""
+    running = Matrix(tmp_path_factory.mktemp("matrix"), tmp_path_factory.mktemp("matrix-projects"), *CONVERSATIONS)
+    yield running
+    assert running.stop() == []

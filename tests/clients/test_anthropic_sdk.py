@@ -176,7 +176,7 @@ def test_what_the_upstream_refuses_and_what_the_gateway_refuses_are_typed_alike(
     with pytest.raises(anthropic.BadRequestError, match="max_tokens: too large"):
         client().messages.create(model=MODEL, max_tokens=9, messages=GO)
     with pytest.raises(anthropic.BadRequestError, match="messages"):
-        client().messages.create(model=MODEL, max_tokens=9, messages=[])
+        client().messages.create(model=MODEL, max_tokens=9, tools=TOOLS, messages=[])
 
 
 def test_a_body_past_the_limit_is_request_too_large(script: Script, client: Client) -> None:
@@ -189,10 +189,10 @@ def test_a_body_past_the_limit_is_request_too_large(script: Script, client: Clie
 
 
 def test_an_overloaded_upstream_is_told_with_its_wait(script: Script, client: Client) -> None:
-    script({"turns": [says("no", fault={"status": 429, "type": "rate_limit_error", "headers": {"retry-after": "7"}})]})
+    script({"turns": [says("no", fault={"status": 429, "type": "rate_limit_error", "headers": {"retry-after": "61"}})]})
     with pytest.raises(anthropic.RateLimitError) as refused:
         client().messages.create(model=MODEL, max_tokens=9, messages=GO)
-    assert refused.value.response.headers["retry-after"] == "7"
+    assert refused.value.response.headers["retry-after"] == "61"
 
 
 def test_tokens_are_counted_and_models_listed_with_either_kind_of_credential(

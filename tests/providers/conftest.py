@@ -1,8 +1,9 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from answering import Answer, Answering, AnsweringStarter, Asked
 from upstream_process import Scripted, ScriptedProcess, UpstreamHere, UpstreamProcess
 
 
@@ -34,3 +35,17 @@ async def scripted_process(tmp_path: Path) -> AsyncIterator[ScriptedProcess]:
     yield start
     for process in running:
         await process.stop()
+
+
+@pytest.fixture
+async def answering() -> AsyncIterator[AnsweringStarter]:
+    """Starts small servers that answer by a function; they end with the test."""
+    running: list[Answering] = []
+
+    async def start(answer: Callable[[Asked], Answer]) -> Answering:
+        running.append(await Answering(answer).start())
+        return running[-1]
+
+    yield start
+    for server in running:
+        await server.stop()

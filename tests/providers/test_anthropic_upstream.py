@@ -4,13 +4,13 @@ import asyncio
 import json
 from typing import Any
 
-import httpx
 import pytest
+from answering import AnsweringStarter, Asked, answered
 from upstream_process import Scripted
 
 from gateway.messages.assemble import Assembler
 from gateway.messages.request import MessagesRequest
-from gateway.providers.anthropic import AnthropicProvider, Credential, Endpoints
+from gateway.providers.anthropic import AnthropicProvider
 from gateway.providers.base import (
     Provider,
     UpstreamBroken,
@@ -19,8 +19,12 @@ from gateway.providers.base import (
     UpstreamRequest,
     UpstreamTimeout,
 )
+from gateway.providers.credentials import StaticHeaders
+from gateway.providers.endpoints import Endpoints
+from gateway.providers.wire import HttpClient
 
-KEY = Credential("x-api-key", "upstream-secret")
+SECRET = "upstream-secret"
+KEY = StaticHeaders("x-api-key", SECRET)
 ASKED = UpstreamRequest(
     b'{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"go"}]}', {}, "req_1"
 )
@@ -68,24 +72,12 @@ async def test_a_streamed_answer_arrives_whole_however_it_is_cut(scripted: Scrip
 
 async def test_finished_answers_leave_their_connection_to_the_next_request(scripted: Scripted) -> None:
     upstream = await scripted({})
-    opened = 0
-
-    class Counting(httpx.AsyncHTTPTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            nonlocal opened
-
-            async def trace(name: str, _: Any) -> None:
-                nonlocal opened
-                opened += name == "connection.connect_tcp.complete"
-
-            request.extensions["trace"] = trace
-            return await super().handle_async_request(request)
-
-    provider = AnthropicProvider(upstream.url, KEY, transport=Counting())
+    client = HttpClient()
+    provider = AnthropicProvider(upstream.url, KEY, client=client)
     for _ in range(3):
         await sample(provider)
+        assert (client.open_connections, client.idle) == (1, 1)
     await provider.aclose()
-    assert opened == 1
 
 
 async def test_only_the_body_and_two_headers_of_the_client_go_upstream(scripted: Scripted) -> None:
@@ -115,36 +107,9 @@ async def test_only_the_body_and_two_headers_of_the_client_go_upstream(scripted:
     assert headers["anthropic-version"] == "2026-10-21"
     assert headers["anthropic-beta"] == "a-1,b-2"
     assert headers["x-team"] == "a"
-    assert headers["x-api-key"] == f"<{len(KEY.secret)} characters>"
-    assert set(headers) == {"host", "accept", "accept-encoding", "connection", "user-agent", "content-length",
+    assert headers["x-api-key"] == f"<{len(SECRET)} characters>"
+    assert set(headers) == {"host", "accept", "accept-encoding", "user-agent", "content-length",
                             "content-type", "x-api-key", "x-team", "anthropic-version", "anthropic-beta"}  # fmt: skip
-
-
-CREDENTIALS = [
-    (Credential("x-api-key", "k"), "x-api-key", "k"),
-    (Credential("api-key", "k"), "api-key", "k"),
-    (Credential("bearer", "k"), "authorization", "Bearer k"),
-]
-
-
-@pytest.mark.parametrize(("credential", "header", "value"), CREDENTIALS)
-async def test_the_credential_travels_in_the_header_the_upstream_wants(
-    credential: Credential, header: str, value: str
-) -> None:
-    seen: list[httpx.Headers] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        seen.append(request.headers)
-        return httpx.Response(200, json={"input_tokens": 5})
-
-    provider = AnthropicProvider(
-        "http://azure.test/anthropic", credential, version="2023-06-01", transport=httpx.MockTransport(answer)
-    )
-    assert await provider.count_tokens(b"{}", {"anthropic-version": "2026-10-21"}) == 5
-    await provider.aclose()
-    assert seen[0][header] == value
-    assert seen[0]["anthropic-version"] == "2023-06-01"
-    assert "k" not in repr(Credential("bearer", "k")).replace("Credential", "")
 
 
 URLS = [
@@ -291,7 +256,7 @@ async def test_an_upstream_that_does_not_stream_is_read_all_the_same(scripted: S
 @pytest.mark.parametrize("fault", [{"stall": True}, {"stall": True, "after_events": 3}], ids=["before", "amid"])
 async def test_silence_ends_in_a_timeout(scripted: Scripted, fault: dict[str, Any]) -> None:
     upstream = await scripted({"turns": [{**SPOKEN, "fault": fault}]})
-    error = await failure(AnthropicProvider(upstream.url, KEY, silence=0.2))
+    error = await failure(AnthropicProvider(upstream.url, KEY, client=HttpClient(silence=0.2)))
     assert isinstance(error, UpstreamTimeout)
     assert (error.answer.status, error.answer.type) == (504, "timeout_error")
 
@@ -338,37 +303,80 @@ async def test_the_upstreams_request_id_is_known(scripted: Scripted) -> None:
     await provider.aclose()
 
 
-async def test_tokens_are_counted_and_models_listed_over_all_pages(scripted: Scripted) -> None:
+async def test_tokens_are_counted_and_models_listed_over_all_pages(
+    scripted: Scripted, answering: AnsweringStarter
+) -> None:
     upstream = await scripted({"count_tokens": 42, "models": ["claude-a"]})
     provider = AnthropicProvider(f"{upstream.url}/v1/messages", KEY)
     body = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
-    assert await provider.count_tokens(body, {}) == 42
+    assert await provider.count_tokens(UpstreamRequest(body)) == 42
     assert [model["id"] for model in await provider.models()] == ["claude-a"]
     await provider.aclose()
 
-    pages = {None: ("a", True), "a": ("b", False)}
+    pages = {"/v1/models?limit=1000": ("a/b", True), "/v1/models?limit=1000&after_id=a%2Fb": ("c", False)}
 
-    def page(request: httpx.Request) -> httpx.Response:
-        last, more = pages[request.url.params.get("after_id")]
-        return httpx.Response(200, json={"data": [{"id": last}, "junk"], "has_more": more, "last_id": last})
+    def page(asked: Asked) -> bytes:
+        last, more = pages[asked.target]
+        return answered(200, {"data": [{"id": last}, "junk"], "has_more": more, "last_id": last})
 
-    paged = AnthropicProvider("http://h", KEY, transport=httpx.MockTransport(page))
-    assert await paged.models() == [{"id": "a"}, {"id": "b"}]
+    paged = AnthropicProvider((await answering(page)).url, KEY)
+    assert await paged.models() == [{"id": "a/b"}, {"id": "c"}]
     await paged.aclose()
 
 
-ODD_ANSWERS = [
-    ("[]", UpstreamBroken),
-    ("{", UpstreamBroken),
-    ('{"input_tokens": "5"}', UpstreamBroken),
-    ('{"input_tokens": true}', UpstreamBroken),
-]
+async def test_pages_of_models_that_never_end_are_left(answering: AnsweringStarter) -> None:
+    again = answered(200, {"data": [{"id": "a"}], "has_more": True, "last_id": "a"})
+    server = await answering(lambda _: again)
+    provider = AnthropicProvider(server.url, KEY)
+    assert await provider.models() == [{"id": "a"}, {"id": "a"}]
+    await provider.aclose()
 
 
-@pytest.mark.parametrize(("text", "kind"), ODD_ANSWERS)
-async def test_a_count_that_is_no_number_is_broken(text: str, kind: type[UpstreamFailure]) -> None:
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, text=text))
-    provider = AnthropicProvider("http://h", KEY, transport=transport)
-    with pytest.raises(kind):
-        await provider.count_tokens(b"{}", {})
+ODD_ANSWERS = [b"[]", b"{", b'{"input_tokens": "5"}', b'{"input_tokens": true}']
+
+
+@pytest.mark.parametrize("text", ODD_ANSWERS)
+async def test_a_count_that_is_no_number_is_broken(answering: AnsweringStarter, text: bytes) -> None:
+    server = await answering(lambda _: answered(200, text))
+    provider = AnthropicProvider(server.url, KEY)
+    with pytest.raises(UpstreamBroken):
+        await provider.count_tokens(UpstreamRequest(b"{}"))
+    await provider.aclose()
+
+
+NO_SUCH_PATH = [
+    answered(404, {"error_code": "ENDPOINT_NOT_FOUND", "message": "Path must be of form /x/invocations"}),
+    answered(404, b"404 page not found", content_type="text/plain"),
+    answered(404, {"detail": "Not Found"}),
+    answered(405, {"detail": "Method Not Allowed"}),
+    answered(404, {"type": "error", "error": {"type": "not_found_error", "message": "Not found"}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", NO_SUCH_PATH)
+async def test_an_upstream_that_cannot_count_is_not_asked_again_for_a_while(
+    answering: AnsweringStarter, answer: bytes
+) -> None:
+    server = await answering(lambda _: answer)
+    now = [1000.0]
+    provider = AnthropicProvider(server.url, KEY, now=lambda: now[0])
+    assert await provider.count_tokens(UpstreamRequest(b"{}")) is None
+    assert await provider.count_tokens(UpstreamRequest(b"{}")) is None
+    assert len(server.asked) == 1
+    now[0] += 601
+    assert await provider.count_tokens(UpstreamRequest(b"{}")) is None
+    assert len(server.asked) == 2
+    assert await provider.models() == []
+    await provider.aclose()
+
+
+async def test_a_count_for_an_unknown_model_is_an_error_and_not_a_missing_endpoint(answering: AnsweringStarter) -> None:
+    server = await answering(
+        lambda _: answered(404, {"type": "error", "error": {"type": "not_found_error", "message": "model: m"}})
+    )
+    provider = AnthropicProvider(server.url, KEY)
+    for _ in range(2):
+        with pytest.raises(UpstreamError, match="model: m"):
+            await provider.count_tokens(UpstreamRequest(b"{}"))
+    assert len(server.asked) == 2
     await provider.aclose()

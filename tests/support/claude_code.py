@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import agent_sdk
+from tests.support.installs import npm_install, once
 from tests.support.processes import ChildProcess, plain_environment
 
 VERSION = "2.1.197"
-"""The release the tests drive."""
+"""The release that most tests drive."""
+
+NEWER = agent_sdk.CLI_VERSION
+"""The release that the agent SDK brings along."""
 
 PACKAGE = "@anthropic-ai/claude-code"
 RUN_SECONDS = 90.0
@@ -29,21 +30,12 @@ LOOPBACK_ONLY = {
 Json = dict[str, Any]
 
 
-def installed() -> Path:
-    """The CLI's program. Installs it into the user's cache the first time, which takes a while and says so."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bulkhead-test-clients"
-    place = cache / f"claude-code-{VERSION}"
-    program = place / "node_modules" / ".bin" / "claude"
-    if program.exists():
-        return program
-    cache.mkdir(parents=True, exist_ok=True)
-    print(f"installing {PACKAGE} {VERSION} into {place} (once)", flush=True)
-    with tempfile.TemporaryDirectory(dir=cache) as draft:
-        command = ["npm", "install", "--prefix", draft, "--no-audit", "--no-fund", f"{PACKAGE}@{VERSION}"]
-        subprocess.run(command, check=True, timeout=300)
-        if not program.exists():
-            shutil.copytree(draft, place, symlinks=True, dirs_exist_ok=True)
-    return program
+def installed(version: str = VERSION) -> Path:
+    """The program of one release. Installs it into the user's cache the first time, which takes a while."""
+    if version == NEWER:
+        return agent_sdk.bundled_cli()
+    program = "node_modules/.bin/claude"
+    return once(f"claude-code-{version}", program, npm_install(f"{PACKAGE}@{version}")) / program
 
 
 @dataclass(frozen=True)
@@ -77,11 +69,11 @@ STREAM_JSON = ("--output-format", "stream-json", "--verbose")
 class ClaudeCode:
     """The CLI in one project directory, pointed at one gateway."""
 
-    def __init__(self, home: Path, project: Path, url: str, key: str) -> None:
+    def __init__(self, home: Path, project: Path, url: str, key: str, version: str = VERSION) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._home = home
         self._project = project
-        self._program = str(installed())
+        self._program = str(installed(version))
         self._runs = 0
         self._env = plain_environment(
             home,

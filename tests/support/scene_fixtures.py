@@ -31,4 +31,5 @@ def upstream(
     started = ScriptedUpstream(scenario, tmp_path_factory.mktemp("upstream"), upstream_port)
     yield started
     started.stop()
-    assert started.refused() == []
+    complaints = started.refused()
+    assert not complaints, complaints

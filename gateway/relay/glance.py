@@ -1,0 +1,67 @@
+"""What a request's body must be looked at for before it may be forwarded as it is: a glance, not a parse.
+
+Conservative: whatever the gateway might have a hand in is not forwarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+
+from gateway.policy import Disposition, disposition_of, local_effect_properties
+
+__all__ = ["Glance", "glance_at", "needs_no_hand"]
+
+_OWN_MARKS = (b'"gateway"', b'"server_tool_use"', b'"thread"')
+"""Bytes of what the gateway may have put into a conversation, may have to quote, or answers itself."""
+
+
+class _ToolHead(msgspec.Struct):
+    name: str | None = None
+    type: str | None = None
+
+
+class Glance(msgspec.Struct):
+    """The few fields that decide; all others are skipped over."""
+
+    model: str
+    stream: bool = False
+    tools: list[_ToolHead] | None = None
+
+
+_decoder = msgspec.json.Decoder(Glance)
+
+
+def glance_at(body: bytes) -> Glance | None:
+    """None where the body is not even this much of a request; the parser behind says what is wrong."""
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def needs_no_hand(
+    glance: Glance, body: bytes, *, sandboxed: bool, claude_code: bool, client_tools: Sequence[str]
+) -> bool:
+    """Whether nothing in the request is the gateway's: no tool it runs, refuses or trims, no block it made."""
+    if not glance.model or any(mark in body for mark in _OWN_MARKS):
+        return False
+    if not glance.tools:
+        return True
+    if any(tool.type not in (None, "custom") for tool in glance.tools):
+        return False  # the upstream may pause in its own tools, and the turn loop goes on for the client
+    if not sandboxed:
+        return True
+    names = tuple(tool.name or "" for tool in glance.tools)
+    return _all_the_clients(names, claude_code, tuple(client_tools))
+
+
+@lru_cache(maxsize=1024)
+def _all_the_clients(names: tuple[str, ...], claude_code: bool, client_tools: tuple[str, ...]) -> bool:
+    return all(
+        disposition_of(name, claude_code=claude_code, client_tools=client_tools) is Disposition.CLIENT
+        and not local_effect_properties(name)
+        for name in names
+    )

@@ -1,0 +1,201 @@
+"""The lane: an ASGI layer in front of the application that forwards the requests which need nothing else.
+
+For each `POST /v1/messages` it reads the body, glances at it, and either relays it or hands it on untouched.
+Authentication, limits, routing and audit are the same as behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.agent.failures import answer_of
+from gateway.api.client import SESSION_HEADER, claims
+from gateway.limits.admission import Admission
+from gateway.messages import jsonbytes
+from gateway.messages.errors import ApiError
+from gateway.providers.base import FORWARDED_HEADERS, UpstreamRequest
+from gateway.relay.glance import Glance, glance_at, needs_no_hand
+from gateway.relay.passage import Passage
+from gateway.relay.records import RelayRecords
+from gateway.routing.router import Router
+from gateway.store.keys import Principal
+
+__all__ = ["Forwarding", "Lane"]
+
+_SESSION_MARKS = (b"session_id", b'"container"')
+"""Where a body may name a session, if the client has not said it in the header that counts first."""
+
+_PATHS = frozenset({"/v1/messages", "/v1/messages/"})
+
+
+class Authenticates(Protocol):
+    """Who is calling, by headers, peer and path. Raises `ApiError`."""
+
+    async def __call__(self, headers: Headers, peer: str | None, path: str) -> Principal: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """What the lane works with; made by the composition root when the application is up."""
+
+    authenticate: Authenticates
+    router: Router
+    admission: Admission
+    records: RelayRecords
+    problem: Callable[[], str | None]
+    sandboxed: bool
+    client_tools: Sequence[str]
+    caching: bool
+    """With a prompt cache on, requests that it may answer are not forwarded here."""
+    max_body_bytes: int
+    heartbeat_seconds: float
+    max_seconds: float
+
+
+class Lane:
+    """`ready` gives the forwarding while the application is up, None before and after."""
+
+    def __init__(self, app: ASGIApp, ready: Callable[[], Forwarding | None]) -> None:
+        self._app = app
+        self._ready = ready
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        forwarding = self._ready()
+        if (
+            forwarding is None
+            or scope["type"] != "http"
+            or scope["path"] not in _PATHS
+            or scope["method"] != "POST"
+            or forwarding.problem() is not None
+        ):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        stated = headers.get("content-length", "")
+        if stated.isdigit() and int(stated) > forwarding.max_body_bytes:
+            await self._app(scope, receive, send)
+            return
+        arrived: list[Message] = []
+        body = await _whole_body(receive, arrived, forwarding.max_body_bytes)
+        glance = glance_at(body) if body is not None else None
+        if body is None or glance is None or not _forwardable(forwarding, headers, glance, body):
+            await self._app(scope, _again(arrived, receive), send)
+            return
+        request_id = f"req_{secrets.token_hex(12)}"
+        try:
+            await _forward(forwarding, scope, headers, glance, body, request_id, receive, send)
+        except Exception as failure:  # noqa: BLE001 - the one place where a failure becomes an answer
+            await _refuse(answer_of(failure, request_id), request_id, send)
+
+
+def _forwardable(forwarding: Forwarding, headers: Headers, glance: Glance, body: bytes) -> bool:
+    client = claims(headers)
+    if not client.well_formed or (forwarding.caching and not glance.tools):
+        return False
+    if "x-claude-code-session-id" not in headers and any(mark in body for mark in _SESSION_MARKS):
+        return False
+    if not needs_no_hand(
+        glance,
+        body,
+        sandboxed=forwarding.sandboxed,
+        claude_code=client.claude_code,
+        client_tools=forwarding.client_tools,
+    ):
+        return False
+    try:
+        return forwarding.router.relays(_upstream_request(headers, glance, body, ""))
+    except ApiError:
+        return False  # a model that is not on offer: said after the caller is known
+
+
+async def _forward(
+    forwarding: Forwarding,
+    scope: Scope,
+    headers: Headers,
+    glance: Glance,
+    body: bytes,
+    request_id: str,
+    receive: Receive,
+    send: Send,
+) -> None:
+    peer = scope.get("client")
+    principal = await forwarding.authenticate(headers, peer[0] if peer else None, scope["path"])
+    with forwarding.admission.admit(principal, glance.model) as ticket:
+        client = claims(headers)
+        session = client.session or f"anon-{secrets.token_hex(8)}"
+        record = await forwarding.records.begin(principal, client, session, glance.model, body, request_id)
+        passage = Passage(
+            glance,
+            send,
+            request_id=request_id,
+            headers={SESSION_HEADER: session, **ticket.headers},
+            heartbeat_seconds=forwarding.heartbeat_seconds,
+        )
+        problem: str | None = "cancelled"
+        try:
+            async with asyncio.timeout(forwarding.max_seconds):
+                request = _upstream_request(headers, glance, body, request_id)
+                problem = await passage.run(forwarding.router, request, receive)
+        except Exception as failure:
+            problem = getattr(failure, "reason", None) or f"{type(failure).__name__}: {failure}"
+            if not passage.begun:
+                raise
+            await passage.fail(answer_of(failure, request_id))
+        finally:
+            ticket.use(passage.target_model or glance.model, passage.usage)
+            await forwarding.records.end(record, passage, problem)
+
+
+def _upstream_request(headers: Headers, glance: Glance, body: bytes, request_id: str) -> UpstreamRequest:
+    kept = {name: value for name in FORWARDED_HEADERS if (value := headers.get(name)) is not None}
+    return UpstreamRequest(body, kept, request_id, glance.model)
+
+
+async def _whole_body(receive: Receive, arrived: list[Message], limit: int) -> bytes | None:
+    """The body, with its messages kept in `arrived`; None where it is not the lane's to judge: too large, or
+    the client left."""
+    size = 0
+    while True:
+        message = await receive()
+        arrived.append(message)
+        if message["type"] != "http.request":
+            return None
+        size += len(message.get("body", b""))
+        if size > limit:
+            return None
+        if not message.get("more_body", False):
+            break
+    if len(arrived) == 1:
+        body: bytes = arrived[0].get("body", b"")
+        return body
+    return b"".join(message.get("body", b"") for message in arrived)
+
+
+def _again(arrived: list[Message], receive: Receive) -> Receive:
+    """The same request once more for the application behind."""
+    waiting = iter(arrived)
+
+    async def received() -> Message:
+        message = next(waiting, None)
+        return await receive() if message is None else message
+
+    return received
+
+
+async def _refuse(error: ApiError, request_id: str, send: Send) -> None:
+    body = jsonbytes.encode(error.envelope(request_id))
+    raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers.items()]
+    raw += [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"request-id", request_id.encode()),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,288 @@
+"""One answer on its way from the upstream to the client, piece by piece, until its end or the client's.
+
+Knows the stream, the client's connection and when to give a sign of life; must not know who pays or who audits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from starlette.types import Receive, Send
+
+from gateway.messages import jsonbytes
+from gateway.messages.assemble import Assembler
+from gateway.messages.errors import ApiError, envelope
+from gateway.messages.events import encode_event
+from gateway.messages.jsonbytes import Raw
+from gateway.messages.replay import message_events
+from gateway.messages.request import MessagesRequest
+from gateway.messages.sse_reader import MAX_EVENT
+from gateway.providers.base import RawStream, UpstreamBroken, UpstreamRequest, UpstreamStream
+from gateway.providers.failures import error_from_event
+from gateway.relay.glance import Glance
+from gateway.relay.tap import StreamTap
+from gateway.routing.router import RelayEnded, RoutedBytes, RoutedStream, Router
+
+__all__ = ["Passage"]
+
+
+class _Whole(msgspec.Struct):
+    """What is looked at in an answer that is one JSON object."""
+
+    type: str
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: dict[str, Any] | None = None
+
+
+_whole = msgspec.json.Decoder(_Whole)
+_LEFT = "the client left"
+
+
+class Passage:
+    """`run` once. Afterwards `usage`, `answered_model`, `upstream` and the like say what passed."""
+
+    def __init__(
+        self, glance: Glance, send: Send, *, request_id: str, headers: Mapping[str, str], heartbeat_seconds: float
+    ) -> None:
+        self._glance = glance
+        self._send = send
+        self._request_id = request_id
+        self._headers = headers
+        self._every = heartbeat_seconds
+        self._tap = StreamTap(glance.model)
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._beats: set[asyncio.Task[None]] = set()
+        self.begun = False
+        """The head of the answer is out: a failure can only be told in the stream."""
+        self._over = False
+        self.usage: dict[str, Any] = {}
+        self.answered_model: str | None = None
+        self.stop_reason: str | None = None
+        self.upstream: str | None = None
+        self.target_model: str | None = None
+        self.upstream_request: str | None = None
+        self.attempts: int | None = None
+
+    async def run(self, router: Router, request: UpstreamRequest, receive: Receive) -> str | None:
+        """Relay the answer. Returns what went wrong at the client's end, if anything; raises what the upstream
+        did wrong."""
+        carrying = asyncio.current_task()
+        assert carrying is not None
+        left = False
+
+        def leave(_: object) -> None:
+            nonlocal left
+            if not watching.cancelled() and not self._over:
+                left = True
+                carrying.cancel()
+
+        watching = self._loop.create_task(_until_gone(receive))
+        watching.add_done_callback(leave)
+        timer = self._loop.call_later(self._every, self._look)
+        self._timer = timer
+        try:
+            try:
+                async with router.relay(request) as raw:
+                    self._answers(raw)
+                    await self._carry(raw)
+            except RelayEnded as ended:
+                async with router.stream(_asking_for_a_stream(request), skip=ended.tried) as stream:
+                    self._answers(stream)
+                    await self._carry(_Spelled(stream) if self._glance.stream else _Assembled(stream))
+            return None
+        except asyncio.CancelledError:
+            if not left:
+                raise
+            carrying.uncancel()
+            return _LEFT
+        finally:
+            self._over = True
+            self._timer.cancel()
+            watching.cancel()
+            for beat in self._beats:
+                beat.cancel()
+            if self._glance.stream:
+                self.usage, self.stop_reason = self._tap.usage, self._tap.stop_reason
+                self.answered_model = self._tap.answered_model
+
+    async def fail(self, error: ApiError) -> None:
+        """End an answer that has begun."""
+        self._over = True
+        if self._glance.stream:
+            last = b"" if self._tap.finished else self._tap.error(error, self._request_id)
+        else:
+            last = jsonbytes.encode(envelope(error, self._request_id))
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _answers(self, source: RoutedBytes | RoutedStream) -> None:
+        self.upstream_request = source.headers.get("request-id")
+        self.upstream, self.attempts = source.target.upstream, source.attempts
+        self.target_model = source.target.model
+
+    async def _carry(self, raw: RawStream) -> None:
+        if self._glance.stream:
+            await self._stream(raw)
+        else:
+            await self._whole(raw)
+
+    # -- a stream
+
+    async def _stream(self, raw: RawStream) -> None:
+        if "json" in raw.content_type:
+            await self._unstreamed(raw)
+            return
+        tap = self._tap
+        async for piece in raw:
+            whole = tap.feed(piece)
+            if whole:
+                await self._out(whole)
+            if tap.over:
+                break
+        else:
+            await self._out(tap.close())
+        if tap.failed is not None:
+            raise error_from_event(tap.failed)
+        if tap.broken is not None:
+            raise UpstreamBroken(tap.broken.reason)
+        if not tap.finished:
+            raise UpstreamBroken("the stream ended before message_stop")
+        self._over = True
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _unstreamed(self, raw: RawStream) -> None:
+        """An upstream that answers a request for a stream with one object."""
+        body = await _collected(raw)
+        _checked(body)
+        try:
+            found = list(message_events(jsonbytes.decode_any(body)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UpstreamBroken(f"a message that makes no stream: {error}") from error
+        whole = b"".join(self._tap.feed(encode_event(event)) for event in found)
+        if not self._tap.finished:
+            raise UpstreamBroken(f"a message that makes no stream: {self._tap.broken or self._tap.failed}")
+        await self._out(whole)
+        self._over = True
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    # -- one object
+
+    async def _whole(self, raw: RawStream) -> None:
+        body = await _collected(raw)
+        seen = _checked(body)
+        self.usage = seen.usage or {}
+        self.answered_model, self.stop_reason = seen.model, seen.stop_reason
+        if seen.model != self._glance.model:
+            fields = jsonbytes.decode_fields(body)
+            fields["model"] = Raw(jsonbytes.encode(self._glance.model))
+            body = jsonbytes.encode(fields)
+        self._over = True
+        await self._head("application/json", len(body))
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    # -- the client's connection
+
+    async def _out(self, data: bytes) -> None:
+        if not self.begun:
+            await self._head("text/event-stream; charset=utf-8", None)
+        self._last = self._loop.time()
+        if data:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _head(self, content_type: str, length: int | None) -> None:
+        if self.begun:
+            return
+        self.begun = True
+        raw = [
+            (b"content-type", content_type.encode()),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+            (b"request-id", self._request_id.encode()),
+        ]
+        raw += [(name.encode(), value.encode("latin-1", "replace")) for name, value in self._headers.items()]
+        if length is not None:
+            raw.append((b"content-length", str(length).encode()))
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+
+    def _look(self) -> None:
+        """Timer: beat if nothing was sent for a heartbeat's time, and look again when that may be next."""
+        silent = self._loop.time() - self._last
+        if silent >= self._every and not self._over:
+            beat = self._loop.create_task(self._beat())
+            self._beats.add(beat)
+            beat.add_done_callback(self._beats.discard)
+            silent = 0.0
+        if not self._over:
+            self._timer = self._loop.call_later(self._every - silent, self._look)
+
+    async def _beat(self) -> None:
+        if self._over:
+            return
+        if self._glance.stream:
+            await self._out(self._tap.heartbeat())
+            return
+        # JSON may begin with spaces; they keep the connection of a client that waits for a whole answer.
+        await self._head("application/json", None)
+        self._last = self._loop.time()
+        await self._send({"type": "http.response.body", "body": b" ", "more_body": True})
+
+
+class _Spelled:
+    """An upstream's events as the bytes of a stream: where a spare upstream speaks another language."""
+
+    content_type = "text/event-stream"
+
+    def __init__(self, stream: UpstreamStream) -> None:
+        self._stream = stream
+        self.headers = stream.headers
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for event in self._stream:
+            yield encode_event(event)
+
+
+class _Assembled(_Spelled):
+    """The same as one object."""
+
+    content_type = "application/json"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        message = Assembler()
+        async for event in self._stream:
+            message.feed(event)
+        yield jsonbytes.encode(message.message)
+
+
+def _asking_for_a_stream(request: UpstreamRequest) -> UpstreamRequest:
+    return replace(request, body=MessagesRequest.parse(request.body).encode(stream=True))
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue
+
+
+async def _collected(raw: RawStream) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in raw:
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_EVENT:
+            raise UpstreamBroken(f"an answer of more than {MAX_EVENT} bytes")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _checked(body: bytes) -> _Whole:
+    try:
+        seen = _whole.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamBroken(f"an answer that is no message: {error}") from error
+    if seen.type != "message":
+        raise error_from_event(jsonbytes.decode_any(body))
+    return seen

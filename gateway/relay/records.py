@@ -1,0 +1,77 @@
+"""What the audit log is told of a forwarded request: that it goes out, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from gateway.audit.chain import Announcement
+from gateway.audit.log import AuditLog
+
+if TYPE_CHECKING:
+    from gateway.api.client import Claims
+    from gateway.relay.passage import Passage
+    from gateway.store.keys import Principal
+
+__all__ = ["RelayRecords", "Started"]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A request that went out."""
+
+    intent: Announcement
+    principal: str
+    began: float
+
+
+class RelayRecords:
+    """`begin` before anything goes upstream; it raises `AuditUnavailable` while the log cannot be written."""
+
+    def __init__(self, audit: AuditLog, provider: str) -> None:
+        self._audit = audit
+        self._provider = provider
+
+    async def begin(
+        self, principal: Principal, client: Claims, session: str, model: str, body: bytes, request_id: str
+    ) -> Started:
+        intent = await self._audit.announce(
+            "model.call",
+            session=None,
+            principal=principal.subject,
+            body={
+                "turn": request_id,
+                "client": client.program,
+                "client_session": session,
+                "agent": client.agent,
+                "provider": self._provider,
+                "model": model,
+                "bytes": len(body),
+                "digest": sha256(body).hexdigest(),
+            },
+        )
+        return Started(intent, principal.subject, time.monotonic())
+
+    async def end(self, started: Started, passage: Passage, problem: str | None) -> None:
+        used: dict[str, Any] = passage.usage
+        await self._audit.record(
+            "model.result",
+            session=None,
+            principal=started.principal,
+            intent=started.intent,
+            body={
+                "model": passage.answered_model,
+                "upstream": passage.upstream,
+                "attempts": passage.attempts,
+                "request_id": passage.upstream_request,
+                "stop_reason": passage.stop_reason,
+                "input_tokens": used.get("input_tokens"),
+                "output_tokens": used.get("output_tokens"),
+                "cache_read_input_tokens": used.get("cache_read_input_tokens"),
+                "cache_creation_input_tokens": used.get("cache_creation_input_tokens"),
+                "ms": round((time.monotonic() - started.began) * 1000, 1),
+                "error": problem,
+            },
+        )
