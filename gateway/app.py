@@ -13,6 +13,7 @@ from functools import partial
 import sqlalchemy as sa
 import structlog
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from gateway import __version__
 from gateway.agent.facts import TurnLimits
@@ -81,8 +82,13 @@ def create_app(settings: Settings, address: str = "") -> FastAPI:
     app.add_middleware(errors.RequestIds)
     for room in (cache, health, messages, models, sessions, usage, workspace):
         app.include_router(room.router)
-    app.add_middleware(Lane, ready=lambda: getattr(app.state, "forwarding", None))
     return app
+
+
+def served(app: FastAPI) -> ASGIApp:
+    """The application as a server is given it: with the lane in front, which spares what it forwards the
+    framework's own layers."""
+    return Lane(app, lambda: getattr(app.state, "forwarding", None))
 
 
 @contextlib.asynccontextmanager

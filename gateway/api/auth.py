@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import Request
-from starlette.datastructures import Headers
 
 from gateway.api.context import ApiContext, context_of
 from gateway.messages.errors import NO_RETRY, ApiError
@@ -16,7 +17,7 @@ async def authenticate(request: Request) -> Principal:
     return await principal_of(context_of(request), request.headers, peer, request.url.path)
 
 
-async def principal_of(context: ApiContext, headers: Headers, peer: str | None, path: str) -> Principal:
+async def principal_of(context: ApiContext, headers: Mapping[str, str], peer: str | None, path: str) -> Principal:
     """Who the headers say is calling.
 
     Clients may send both headers, with different values; the one that authenticates counts. Every refusal
@@ -47,7 +48,7 @@ async def principal_of(context: ApiContext, headers: Headers, peer: str | None, 
     raise ApiError(401, "authentication_error", text, headers=NO_RETRY)
 
 
-def _credentials(headers: Headers) -> list[str]:
+def _credentials(headers: Mapping[str, str]) -> list[str]:
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     offered = [bearer.strip() if scheme.lower() == "bearer" else "", headers.get("x-api-key", "").strip()]
     return list(dict.fromkeys(secret for secret in offered if secret))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -52,7 +53,7 @@ class ClientFacts:
         return version is None or tuple(int(part) for part in version.groups()) >= (2, 1, 330)
 
 
-def claims(headers: Headers) -> Claims:
+def claims(headers: Mapping[str, str]) -> Claims:
     """Reads no body."""
     program = headers.get("user-agent", "")[:200]
     own_session = headers.get("x-claude-code-session-id")

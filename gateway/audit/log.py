@@ -30,10 +30,11 @@ CAPACITY = 4096
 """Events on their way to the disk; past it callers wait."""
 
 MAX_BATCH = 1024
-"""Events in one transaction."""
+"""Events after which a transaction takes no more."""
 
-LINGER_SECONDS = 0.02
-"""How long results and notes wait for an intent whose commit they can share; nobody waits for them."""
+LINGER_SECONDS = 0.05
+"""How long what nobody waits for is gathered before it goes to the writer: waking a thread and a commit for each
+event would cost more than the rest of a forwarded request."""
 
 MAX_WAITING = 65536
 """Results and notes kept while the log is broken; past it they are counted as lost."""
@@ -66,7 +67,9 @@ class AuditLog:
         self._engine = engine
         self._key = key
         self._retry_seconds = retry_seconds
-        self._queue: SimpleQueue[_Item | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Item] | None] = SimpleQueue()
+        self._gathered: list[_Item] = []
+        self._handing_over: asyncio.TimerHandle | None = None
         self._room = asyncio.Semaphore(CAPACITY)
         self._kept: list[Entry] = []
         self._failure: _Failure | None = None
@@ -138,6 +141,7 @@ class AuditLog:
         """Write what is enqueued and stop the writer. What cannot be written is told to the process log."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -154,8 +158,21 @@ class AuditLog:
             raise AuditUnavailable("the audit log is closed")
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_retrieved)
-        self._queue.put(_Item(entry, keep, future))
+        self._gathered.append(_Item(entry, keep, future))
+        if not keep or len(self._gathered) >= MAX_BATCH:
+            self._hand_over()
+        elif self._handing_over is None:
+            self._handing_over = future.get_loop().call_later(LINGER_SECONDS, self._hand_over)
         return future
+
+    def _hand_over(self) -> None:
+        """Give the writer what was gathered."""
+        if self._handing_over is not None:
+            self._handing_over.cancel()
+            self._handing_over = None
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     # The rest runs in the writer thread.
 
@@ -179,15 +196,12 @@ class AuditLog:
         failure = self._failure
         timeout = None if failure is None else max(0.0, failure.retry_at - monotonic())
         try:
-            item = self._queue.get(timeout=timeout)
-            leave = monotonic() + LINGER_SECONDS
-            while item is not None:
-                items.append(item)
-                if len(items) == MAX_BATCH:
+            batch = self._queue.get(timeout=timeout)
+            while batch is not None:
+                items += batch
+                if len(items) >= MAX_BATCH:
                     return items, True
-                if not item.keep:
-                    leave = 0.0
-                item = self._queue.get(timeout=max(0.0, leave - monotonic()))
+                batch = self._queue.get_nowait()
         except Empty:
             return items, True
         return items, False

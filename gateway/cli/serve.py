@@ -15,7 +15,7 @@ import typer
 import uvicorn
 import uvloop
 
-from gateway.app import create_app
+from gateway.app import create_app, served
 from gateway.cli.common import CommandFailed, store_for_writing
 from gateway.cli.issuing import NewKey, issue_first
 from gateway.sandbox.errors import SandboxError
@@ -58,7 +58,7 @@ async def _serve(settings: Settings) -> None:
         app = create_app(settings, f"{host}:{port}")
         async with app.router.lifespan_context(app):
             config = uvicorn.Config(
-                app,
+                served(app),
                 http="httptools",
                 log_config=None,
                 access_log=False,

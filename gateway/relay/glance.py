@@ -14,13 +14,17 @@ from gateway.policy import Disposition, disposition_of, local_effect_properties
 
 __all__ = ["Glance", "glance_at", "needs_no_hand"]
 
-_OWN_MARKS = (b'"gateway"', b'"server_tool_use"', b'"thread"')
-"""Bytes of what the gateway may have put into a conversation, may have to quote, or answers itself."""
+_OWN_MARKS = (b'"gateway"', b'"server_tool_use"')
+"""Bytes of what the gateway may have put into a conversation, or may have to quote."""
 
 
 class _ToolHead(msgspec.Struct):
     name: str | None = None
     type: str | None = None
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
 
 
 class Glance(msgspec.Struct):
@@ -29,6 +33,15 @@ class Glance(msgspec.Struct):
     model: str
     stream: bool = False
     tools: list[_ToolHead] | None = None
+    thread: msgspec.Raw | None = None
+    container: msgspec.Raw | None = None
+    metadata: _Metadata | None = None
+
+    @property
+    def may_name_a_session(self) -> bool:
+        """Whether the body, not a header, may say whose session this is."""
+        named = self.metadata.user_id if self.metadata is not None else None
+        return self.container is not None or (named is not None and "session_id" in named)
 
 
 _decoder = msgspec.json.Decoder(Glance)
@@ -46,7 +59,7 @@ def needs_no_hand(
     glance: Glance, body: bytes, *, sandboxed: bool, claude_code: bool, client_tools: Sequence[str]
 ) -> bool:
     """Whether nothing in the request is the gateway's: no tool it runs, refuses or trims, no block it made."""
-    if not glance.model or any(mark in body for mark in _OWN_MARKS):
+    if not glance.model or glance.thread is not None or any(mark in body for mark in _OWN_MARKS):
         return False
     if not glance.tools:
         return True

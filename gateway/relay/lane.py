@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.agent.failures import answer_of
-from gateway.api.client import SESSION_HEADER, claims
+from gateway.api.client import SESSION_HEADER, Claims, claims
 from gateway.limits.admission import Admission
 from gateway.messages import jsonbytes
 from gateway.messages.errors import ApiError
@@ -29,16 +28,13 @@ from gateway.store.keys import Principal
 
 __all__ = ["Forwarding", "Lane"]
 
-_SESSION_MARKS = (b"session_id", b'"container"')
-"""Where a body may name a session, if the client has not said it in the header that counts first."""
-
 _PATHS = frozenset({"/v1/messages", "/v1/messages/"})
 
 
 class Authenticates(Protocol):
     """Who is calling, by headers, peer and path. Raises `ApiError`."""
 
-    async def __call__(self, headers: Headers, peer: str | None, path: str) -> Principal: ...
+    async def __call__(self, headers: Mapping[str, str], peer: str | None, path: str) -> Principal: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,85 +73,97 @@ class Lane:
         ):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = _headers(scope)
         stated = headers.get("content-length", "")
         if stated.isdigit() and int(stated) > forwarding.max_body_bytes:
             await self._app(scope, receive, send)
             return
         arrived: list[Message] = []
         body = await _whole_body(receive, arrived, forwarding.max_body_bytes)
-        glance = glance_at(body) if body is not None else None
-        if body is None or glance is None or not _forwardable(forwarding, headers, glance, body):
+        asked = None if body is None else _Asked.read(headers, body)
+        if asked is None or not asked.forwardable(forwarding):
             await self._app(scope, _again(arrived, receive), send)
             return
-        request_id = f"req_{secrets.token_hex(12)}"
+        request_id = asked.request.request_id
         try:
-            await _forward(forwarding, scope, headers, glance, body, request_id, receive, send)
+            await _forward(forwarding, scope, asked, receive, send)
         except Exception as failure:  # noqa: BLE001 - the one place where a failure becomes an answer
             await _refuse(answer_of(failure, request_id), request_id, send)
 
 
-def _forwardable(forwarding: Forwarding, headers: Headers, glance: Glance, body: bytes) -> bool:
-    client = claims(headers)
-    if not client.well_formed or (forwarding.caching and not glance.tools):
-        return False
-    if "x-claude-code-session-id" not in headers and any(mark in body for mark in _SESSION_MARKS):
-        return False
-    if not needs_no_hand(
-        glance,
-        body,
-        sandboxed=forwarding.sandboxed,
-        claude_code=client.claude_code,
-        client_tools=forwarding.client_tools,
-    ):
-        return False
-    try:
-        return forwarding.router.relays(_upstream_request(headers, glance, body, ""))
-    except ApiError:
-        return False  # a model that is not on offer: said after the caller is known
+@dataclass(slots=True)
+class _Asked:
+    """A request as the lane sees it."""
+
+    headers: Mapping[str, str]
+    client: Claims
+    glance: Glance
+    request: UpstreamRequest
+
+    @classmethod
+    def read(cls, headers: Mapping[str, str], body: bytes) -> _Asked | None:
+        """None where the body is no request at all."""
+        glance = glance_at(body)
+        if glance is None:
+            return None
+        kept = {name: headers[name] for name in FORWARDED_HEADERS if name in headers}
+        request = UpstreamRequest(body, kept, f"req_{secrets.token_hex(12)}", glance.model)
+        return cls(headers, claims(headers), glance, request)
+
+    def forwardable(self, forwarding: Forwarding) -> bool:
+        glance, client = self.glance, self.client
+        if not client.well_formed or (forwarding.caching and not glance.tools):
+            return False
+        if glance.may_name_a_session and "x-claude-code-session-id" not in self.headers:
+            return False
+        if not needs_no_hand(
+            glance,
+            self.request.body,
+            sandboxed=forwarding.sandboxed,
+            claude_code=client.claude_code,
+            client_tools=forwarding.client_tools,
+        ):
+            return False
+        try:
+            return forwarding.router.relays(self.request)
+        except ApiError:
+            return False  # a model that is not on offer: said after the caller is known
 
 
-async def _forward(
-    forwarding: Forwarding,
-    scope: Scope,
-    headers: Headers,
-    glance: Glance,
-    body: bytes,
-    request_id: str,
-    receive: Receive,
-    send: Send,
-) -> None:
+async def _forward(forwarding: Forwarding, scope: Scope, asked: _Asked, receive: Receive, send: Send) -> None:
     peer = scope.get("client")
-    principal = await forwarding.authenticate(headers, peer[0] if peer else None, scope["path"])
+    principal = await forwarding.authenticate(asked.headers, peer[0] if peer else None, scope["path"])
+    glance, client, request = asked.glance, asked.client, asked.request
     with forwarding.admission.admit(principal, glance.model) as ticket:
-        client = claims(headers)
-        session = client.session or f"anon-{secrets.token_hex(8)}"
-        record = await forwarding.records.begin(principal, client, session, glance.model, body, request_id)
+        session = client.session or f"anon-{request.request_id.removeprefix('req_')}"
+        record = await forwarding.records.begin(principal, client, session, request)
         passage = Passage(
             glance,
             send,
-            request_id=request_id,
+            request_id=request.request_id,
             headers={SESSION_HEADER: session, **ticket.headers},
             heartbeat_seconds=forwarding.heartbeat_seconds,
         )
         problem: str | None = "cancelled"
         try:
             async with asyncio.timeout(forwarding.max_seconds):
-                request = _upstream_request(headers, glance, body, request_id)
                 problem = await passage.run(forwarding.router, request, receive)
         except Exception as failure:
             problem = getattr(failure, "reason", None) or f"{type(failure).__name__}: {failure}"
             if not passage.begun:
                 raise
-            await passage.fail(answer_of(failure, request_id))
+            await passage.fail(answer_of(failure, request.request_id))
         finally:
             ticket.use(passage.target_model or glance.model, passage.usage)
             await forwarding.records.end(record, passage, problem)
 
 
-def _upstream_request(headers: Headers, glance: Glance, body: bytes, request_id: str) -> UpstreamRequest:
-    kept = {name: value for name in FORWARDED_HEADERS if (value := headers.get(name)) is not None}
-    return UpstreamRequest(body, kept, request_id, glance.model)
+def _headers(scope: Scope) -> dict[str, str]:
+    """The headers by name; of a repeated one the first counts."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        found.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return found
 
 
 async def _whole_body(receive: Receive, arrived: list[Message], limit: int) -> bytes | None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gateway.api.client import Claims
 from gateway.audit.chain import Announcement
 from gateway.audit.log import AuditLog
-
-if TYPE_CHECKING:
-    from gateway.api.client import Claims
-    from gateway.relay.passage import Passage
-    from gateway.store.keys import Principal
+from gateway.providers.base import UpstreamRequest
+from gateway.relay.passage import Passage
+from gateway.store.keys import Principal
 
 __all__ = ["RelayRecords", "Started"]
 
@@ -34,22 +33,20 @@ class RelayRecords:
         self._audit = audit
         self._provider = provider
 
-    async def begin(
-        self, principal: Principal, client: Claims, session: str, model: str, body: bytes, request_id: str
-    ) -> Started:
+    async def begin(self, principal: Principal, client: Claims, session: str, request: UpstreamRequest) -> Started:
         intent = await self._audit.announce(
             "model.call",
             session=None,
             principal=principal.subject,
             body={
-                "turn": request_id,
+                "turn": request.request_id,
                 "client": client.program,
                 "client_session": session,
                 "agent": client.agent,
                 "provider": self._provider,
-                "model": model,
-                "bytes": len(body),
-                "digest": sha256(body).hexdigest(),
+                "model": request.model,
+                "bytes": len(request.body),
+                "digest": sha256(request.body).hexdigest(),
             },
         )
         return Started(intent, principal.subject, time.monotonic())

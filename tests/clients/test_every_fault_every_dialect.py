@@ -23,7 +23,7 @@ WEATHER: Json = {
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}},
 }
 BASH: Json = {"name": "Bash", "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}}}
-ONLY_STREAMS = {"error in the middle", "error at the beginning", "cut JSON"}
+ONLY_STREAMS = {"ended in the middle", "error in the middle", "error at the beginning", "cut JSON"}
 """Faults that an answer in one piece cannot have."""
 MINE = {"400": (400,), "401": (500,), "403": (403, 500), "404": (404, 500), "429": (429,)}
 """Statuses of the upstream that have one for the client; its refusal of our credential is never the client's."""
@@ -122,6 +122,18 @@ def test_what_can_be_read_either_way_is_still_legal(
 ) -> None:
     for answer in answers(fault, client, workers).values():
         failed(answer)
+
+
+@pytest.mark.parametrize("dialect", ["azure", "databricks-anthropic"])
+def test_a_revoked_token_costs_one_new_one_and_the_client_nothing(
+    dialect: str, matrix: Matrix, client: httpx.Client, workers: ThreadPoolExecutor
+) -> None:
+    upstream = matrix.upstreams[dialect]
+    assert not any(failed(answer) for answer in answers("nothing", client, workers).values())
+    before = upstream.tokens_issued()
+    upstream.revoke_tokens()
+    assert not any(failed(answer) for answer in answers("nothing", client, workers).values())
+    assert upstream.tokens_issued() == before + 1
 
 
 def test_nothing_of_an_upstreams_identity_reaches_the_client(client: httpx.Client, workers: ThreadPoolExecutor) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from tests.support.processes import ChildProcess, plain_environment
@@ -47,9 +48,17 @@ class FakeUpstream:
         return [entry["body"] for entry in self.lines("request") if entry.get("conversation") == conversation]
 
     def refused(self) -> list[str]:
-        """What it refused, violations included."""
-        found = [str(entry["refused"]) for entry in self.lines("request") if "refused" in entry]
+        """What it refused, violations included; a credential that is no longer good is no fault of a request."""
+        refusals = [entry for entry in self.lines("request") if entry.get("status", 401) != 401]
+        found = [str(entry["refused"]) for entry in refusals]
         return found + [str(entry["complaint"]) for entry in self.lines("violation")]
+
+    def revoke_tokens(self) -> None:
+        """No token that it issued so far is good any more."""
+        httpx.post(f"{self.url}/scripted/revoke", trust_env=False).raise_for_status()
+
+    def tokens_issued(self) -> int:
+        return sum(entry.get("token", False) for entry in self.lines("request"))
 
     def stop(self) -> int:
         """End it; 3 when there was a violation."""

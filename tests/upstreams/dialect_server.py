@@ -98,7 +98,7 @@ class DialectServer:
         try:
             return self._answer(request)
         except _Refused as refused:
-            entry = self._note(request, refused=refused.message)
+            entry = self._note(request, refused=refused.message, status=refused.status)
             if refused.violation:
                 self._record.violation(entry["number"], f"{self._dialect.name}: {refused.message}")
             body = error_body(self._dialect.error, refused.status, refused.message)

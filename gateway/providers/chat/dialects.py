@@ -138,6 +138,7 @@ _DATABRICKS: Mapping[str, Any] = {
     "stream_usage": False,
     "parallel_tool_calls": "no",
     "images": "base64",
+    "empty_result": "(no output)",
 }
 _DATABRICKS_CLAUDE: Mapping[str, Any] = {
     "cache_control": True,
@@ -175,7 +176,6 @@ _TABLE = (
         tool_choice="words",
         parallel_tool_calls="always",
         images="base64",
-        images_in_results=True,
         asks=("template",),
         reasoning_back="reasoning_content",
     ),

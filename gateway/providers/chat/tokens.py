@@ -71,7 +71,7 @@ class Tokens:
         cached = min(cached, prompt)
         written = min(written, prompt - cached)
         return {
-            "input_tokens": prompt,
+            "input_tokens": prompt - cached - written,
             "cache_creation_input_tokens": written,
             "cache_read_input_tokens": cached,
         }

@@ -21,7 +21,7 @@ from conversations import (
 
 from gateway.messages import foreign_signature
 from gateway.messages.errors import InvalidRequest
-from gateway.providers.chat import DIALECTS
+from gateway.providers.chat import DIALECTS, dialect
 
 CALLED = [user("go"), assistant(text("I look."), call("t1", command="ls"), call("t2", command="pwd"))]
 
@@ -73,7 +73,7 @@ def test_an_image_in_a_result_moves_to_a_user_message_tagged_with_the_call() -> 
 
 def test_a_server_that_takes_images_in_results_gets_them_there() -> None:
     messages = [user("go"), assistant(call("t1")), user(result("t1", [text("a shot"), image()]))]
-    found = messages_of(*messages, dialect="llama.cpp")
+    found = messages_of(*messages, dialect=dialect("llama.cpp", images_in_results=True))
     assert [part["type"] for part in found[-1]["content"]] == ["text", "image_url"]
     assert found[-1]["role"] == "tool"
 
@@ -195,6 +195,13 @@ def test_a_system_message_between_call_and_result_waits_for_the_result() -> None
     assert [message["role"] for message in messages_of(*messages)] == ["user", "assistant", "tool", "system"]
 
 
+def test_a_system_message_inside_one_assistant_turn_does_not_part_call_and_result() -> None:
+    entry = {"role": "system", "content": "wait"}
+    found = messages_of(user("go"), assistant(call("t1")), entry, assistant("hm"), user(result("t1", "done")))
+    assert [message["role"] for message in found] == ["user", "assistant", "tool", "system"]
+    assert found[2]["content"] == "done"
+
+
 def test_a_passing_system_message_is_gone_once_the_user_has_spoken() -> None:
     entry = {"role": "system", "content": "for now", "clear_at": "next_user_message"}
     assert "for now" in str(messages_of(user("a"), entry))
@@ -233,7 +240,7 @@ def signed(model: str = "m", upstream: str = "up", **payload: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "expected"),
+    ("server", "expected"),
     [
         ("deepseek", {"reasoning_content": "hm"}),
         ("ollama", {"reasoning": "hm"}),
@@ -241,9 +248,9 @@ def signed(model: str = "m", upstream: str = "up", **payload: Any) -> str:
         ("openai", {}),
     ],
 )
-def test_own_reasoning_goes_back_where_the_server_wants_it(dialect: str, expected: dict[str, Any]) -> None:
+def test_own_reasoning_goes_back_where_the_server_wants_it(server: str, expected: dict[str, Any]) -> None:
     block = thinking("hm", signed(details=[{"type": "reasoning.text", "text": "hm"}]))
-    found = messages_of(user("go"), assistant(block, call("t1")), user(result("t1", "x")), dialect=dialect)
+    found = messages_of(user("go"), assistant(block, call("t1")), user(result("t1", "x")), dialect=server)
     kept = {name: value for name, value in found[1].items() if name.startswith("reasoning")}
     assert kept == expected
 
@@ -266,8 +273,8 @@ def test_databricks_reasoning_goes_back_in_the_content_with_its_signature() -> N
 )
 def test_reasoning_of_anybody_else_is_never_sent(signature: str) -> None:
     block = thinking("secret thoughts", signature)
-    for dialect in DIALECTS:
-        found = messages_of(user("go"), assistant(block, call("t1")), user(result("t1", "x")), dialect=dialect)
+    for server in DIALECTS:
+        found = messages_of(user("go"), assistant(block, call("t1")), user(result("t1", "x")), dialect=server)
         assert "secret thoughts" not in str(found)
 
 
