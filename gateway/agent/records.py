@@ -104,7 +104,7 @@ class TurnRecords:
         self, intent: Announcement, answer: Assembler, source: Source, began: float, problem: str | None
     ) -> None:
         counted = answer.usage
-        await self._audit.record(
+        await self._audit.conclude(
             "model.result",
             session=self._session(),
             principal=self._facts.session.subject,

@@ -40,7 +40,7 @@ class Announcement:
         self.seq: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """An event before it has its place in the chain. `body` is canonical JSON.
 

@@ -43,13 +43,15 @@ RETRY_SECONDS = 1.0
 """How often a broken log tries to write again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Item:
-    """Something for the writer. Without an entry it is a mark: done when all before it is written."""
+    """Something for the writer. Without an entry it is a mark: done when all before it is written. Without a
+    future nobody wants to know how it went."""
 
     entry: Entry | None
     keep: bool
-    future: asyncio.Future[int]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[int] | None
 
 
 @dataclass(slots=True)
@@ -110,8 +112,16 @@ class AuditLog:
             raise AuditUnavailable(str(failure.error))
         announced = Announcement()
         entry = make_entry(kind, session=session, principal=principal, body=encode_body(body), announced=announced)
-        await self._enqueue(entry, keep=True)
+        await self._gather(entry)
         return announced
+
+    async def conclude(
+        self, kind: str, *, session: str | None, principal: str | None, body: Mapping[str, Any], intent: Announcement
+    ) -> None:
+        """Enqueue the result of what was announced; as `record`, where nobody waits for it."""
+        await self._gather(
+            make_entry(kind, session=session, principal=principal, body=encode_body(body), intent=intent)
+        )
 
     async def record(
         self,
@@ -152,18 +162,24 @@ class AuditLog:
         return None if failure is None else str(failure.error)
 
     async def _enqueue(self, entry: Entry | None, *, keep: bool) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_retrieved)
+        await self._gather(entry, keep=keep, future=future)
+        return future
+
+    async def _gather(
+        self, entry: Entry | None, *, keep: bool = True, future: asyncio.Future[int] | None = None
+    ) -> None:
         await self._room.acquire()
         if self._closed:
             self._room.release()
             raise AuditUnavailable("the audit log is closed")
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_retrieved)
-        self._gathered.append(_Item(entry, keep, future))
+        loop = asyncio.get_running_loop()
+        self._gathered.append(_Item(entry, keep, loop, future))
         if not keep or len(self._gathered) >= MAX_BATCH:
             self._hand_over()
         elif self._handing_over is None:
-            self._handing_over = future.get_loop().call_later(LINGER_SECONDS, self._hand_over)
-        return future
+            self._handing_over = loop.call_later(LINGER_SECONDS, self._hand_over)
 
     def _hand_over(self) -> None:
         """Give the writer what was gathered."""
@@ -215,7 +231,7 @@ class AuditLog:
             self._fail(items, self._failure)
             return
         numbers = iter(error)
-        self._settle([(item.future, next(numbers) if item.entry is not None else 0) for item in items])
+        self._settle([(item, next(numbers) if item.entry is not None else 0) for item in items])
 
     def _attempt(self, entries: list[Entry]) -> list[int] | AuditUnavailable:
         try:
@@ -233,7 +249,7 @@ class AuditLog:
                     self._kept.append(item.entry)
                 else:
                     failure.lost += 1
-        self._settle([(item.future, failure.error) for item in items])
+        self._settle([(item, failure.error) for item in items])
 
     def _recover(self, failure: _Failure) -> None:
         body = {
@@ -252,26 +268,26 @@ class AuditLog:
         self._failure = None
         log.info("audit_log_recovered", waiting=body["waiting"], lost=failure.lost)
 
-    def _settle(self, outcomes: list[tuple[asyncio.Future[int], int | AuditUnavailable]]) -> None:
+    def _settle(self, outcomes: list[tuple[_Item, int | AuditUnavailable]]) -> None:
         """Hand outcomes to the loops that wait for them, one call a loop."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[int], int | AuditUnavailable]]] = {}
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Item, int | AuditUnavailable]]] = {}
         for outcome in outcomes:
-            by_loop.setdefault(outcome[0].get_loop(), []).append(outcome)
+            by_loop.setdefault(outcome[0].loop, []).append(outcome)
         for loop, settled in by_loop.items():
             try:
                 loop.call_soon_threadsafe(self._deliver, settled)
             except RuntimeError:
                 log.warning("audit_waiter_gone", count=len(settled))
 
-    def _deliver(self, outcomes: list[tuple[asyncio.Future[int], int | AuditUnavailable]]) -> None:
-        for future, outcome in outcomes:
+    def _deliver(self, outcomes: list[tuple[_Item, int | AuditUnavailable]]) -> None:
+        for item, outcome in outcomes:
             self._room.release()
-            if future.done():
+            if item.future is None or item.future.done():
                 continue
             if isinstance(outcome, AuditUnavailable):
-                future.set_exception(AuditUnavailable(str(outcome)))
+                item.future.set_exception(AuditUnavailable(str(outcome)))
             else:
-                future.set_result(outcome)
+                item.future.set_result(outcome)
 
 
 def _retrieved(future: asyncio.Future[int]) -> None:

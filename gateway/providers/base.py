@@ -43,6 +43,8 @@ class UpstreamRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     request_id: str = ""
     model: str = ""
+    foreign_reasoning: bool | None = None
+    """Whether a block holds reasoning that the gateway signed for some upstream; None where nobody looked."""
 
     @classmethod
     def of(

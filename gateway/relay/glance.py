@@ -10,17 +10,28 @@ from functools import lru_cache
 
 import msgspec
 
+from gateway.messages import foreign_signature
 from gateway.policy import Disposition, disposition_of, local_effect_properties
 
 __all__ = ["Glance", "glance_at", "needs_no_hand"]
 
-_OWN_MARKS = (b'"gateway"', b'"server_tool_use"')
-"""Bytes of what the gateway may have put into a conversation, or may have to quote."""
+_ABSENT = msgspec.Raw()
+_LIST = b"["
 
 
 class _ToolHead(msgspec.Struct):
     name: str | None = None
     type: str | None = None
+
+
+class _Message(msgspec.Struct):
+    content: msgspec.Raw = _ABSENT
+
+
+class _Block(msgspec.Struct):
+    type: str
+    gateway: msgspec.Raw = _ABSENT
+    signature: msgspec.Raw = _ABSENT
 
 
 class _Metadata(msgspec.Struct):
@@ -31,20 +42,23 @@ class Glance(msgspec.Struct):
     """The few fields that decide; all others are skipped over."""
 
     model: str
+    messages: list[_Message]
     stream: bool = False
     tools: list[_ToolHead] | None = None
-    thread: msgspec.Raw | None = None
-    container: msgspec.Raw | None = None
+    thread: msgspec.Raw = _ABSENT
+    container: msgspec.Raw = _ABSENT
     metadata: _Metadata | None = None
 
     @property
     def may_name_a_session(self) -> bool:
         """Whether the body, not a header, may say whose session this is."""
         named = self.metadata.user_id if self.metadata is not None else None
-        return self.container is not None or (named is not None and "session_id" in named)
+        return bool(bytes(self.container)) or (named is not None and "session_id" in named)
 
 
 _decoder = msgspec.json.Decoder(Glance)
+_blocks = msgspec.json.Decoder(list[_Block])
+_FOREIGN = b'"' + foreign_signature.MARK
 
 
 def glance_at(body: bytes) -> Glance | None:
@@ -55,11 +69,10 @@ def glance_at(body: bytes) -> Glance | None:
         return None
 
 
-def needs_no_hand(
-    glance: Glance, body: bytes, *, sandboxed: bool, claude_code: bool, client_tools: Sequence[str]
-) -> bool:
-    """Whether nothing in the request is the gateway's: no tool it runs, refuses or trims, no block it made."""
-    if not glance.model or glance.thread is not None or any(mark in body for mark in _OWN_MARKS):
+def needs_no_hand(glance: Glance, *, sandboxed: bool, claude_code: bool, client_tools: Sequence[str]) -> bool:
+    """Whether nothing in the request is the gateway's: no tool it runs, refuses or trims, no block it made or may
+    have to quote, no reasoning it signed for another upstream."""
+    if not glance.model or bytes(glance.thread) or not _all_plain(glance.messages):
         return False
     if not glance.tools:
         return True
@@ -69,6 +82,24 @@ def needs_no_hand(
         return True
     names = tuple(tool.name or "" for tool in glance.tools)
     return _all_the_clients(names, claude_code, tuple(client_tools))
+
+
+def _all_plain(messages: Sequence[_Message]) -> bool:
+    """Reads no text: blocks are looked at, strings skipped."""
+    for message in messages:
+        content = message.content
+        if memoryview(content)[:1] != _LIST:
+            continue
+        try:
+            found = _blocks.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        for block in found:
+            if block.type == "server_tool_use" or bytes(block.gateway):
+                return False
+            if bytes(block.signature).startswith(_FOREIGN):
+                return False
+    return True
 
 
 @lru_cache(maxsize=1024)

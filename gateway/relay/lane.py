@@ -6,7 +6,6 @@ Authentication, limits, routing and audit are the same as behind it.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,7 +106,8 @@ class _Asked:
         if glance is None:
             return None
         kept = {name: headers[name] for name in FORWARDED_HEADERS if name in headers}
-        request = UpstreamRequest(body, kept, f"req_{secrets.token_hex(12)}", glance.model)
+        # Marked as free of foreign reasoning, which `forwardable` makes sure of before anybody relies on it.
+        request = UpstreamRequest(body, kept, f"req_{secrets.token_hex(12)}", glance.model, foreign_reasoning=False)
         return cls(headers, claims(headers), glance, request)
 
     def forwardable(self, forwarding: Forwarding) -> bool:
@@ -118,7 +118,6 @@ class _Asked:
             return False
         if not needs_no_hand(
             glance,
-            self.request.body,
             sandboxed=forwarding.sandboxed,
             claude_code=client.claude_code,
             client_tools=forwarding.client_tools,
@@ -143,11 +142,11 @@ async def _forward(forwarding: Forwarding, scope: Scope, asked: _Asked, receive:
             request_id=request.request_id,
             headers={SESSION_HEADER: session, **ticket.headers},
             heartbeat_seconds=forwarding.heartbeat_seconds,
+            max_seconds=forwarding.max_seconds,
         )
         problem: str | None = "cancelled"
         try:
-            async with asyncio.timeout(forwarding.max_seconds):
-                problem = await passage.run(forwarding.router, request, receive)
+            problem = await passage.run(forwarding.router, request, receive)
         except Exception as failure:
             problem = getattr(failure, "reason", None) or f"{type(failure).__name__}: {failure}"
             if not passage.begun:

@@ -6,6 +6,7 @@ Knows the stream, the client's connection and when to give a sign of life; must 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,10 +22,18 @@ from gateway.messages.jsonbytes import Raw
 from gateway.messages.replay import message_events
 from gateway.messages.request import MessagesRequest
 from gateway.messages.sse_reader import MAX_EVENT
-from gateway.providers.base import RawStream, UpstreamBroken, UpstreamRequest, UpstreamStream
+from gateway.providers.base import (
+    RawStream,
+    UpstreamBroken,
+    UpstreamFailure,
+    UpstreamRequest,
+    UpstreamStream,
+    UpstreamTimeout,
+)
 from gateway.providers.failures import error_from_event
 from gateway.relay.glance import Glance
 from gateway.relay.tap import StreamTap
+from gateway.relay.vigil import Vigil
 from gateway.routing.router import RelayEnded, RoutedBytes, RoutedStream, Router
 
 __all__ = ["Passage"]
@@ -42,22 +51,30 @@ class _Whole(msgspec.Struct):
 _whole = msgspec.json.Decoder(_Whole)
 _LEFT = "the client left"
 
+DRAIN_SECONDS = 0.25
+
 
 class Passage:
     """`run` once. Afterwards `usage`, `answered_model`, `upstream` and the like say what passed."""
 
     def __init__(
-        self, glance: Glance, send: Send, *, request_id: str, headers: Mapping[str, str], heartbeat_seconds: float
+        self,
+        glance: Glance,
+        send: Send,
+        *,
+        request_id: str,
+        headers: Mapping[str, str],
+        heartbeat_seconds: float,
+        max_seconds: float,
     ) -> None:
         self._glance = glance
         self._send = send
         self._request_id = request_id
         self._headers = headers
         self._every = heartbeat_seconds
+        self._longest = max_seconds
         self._tap = StreamTap(glance.model)
-        self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
-        self._beats: set[asyncio.Task[None]] = set()
+        self._vigil: Vigil | None = None
         self.begun = False
         """The head of the answer is out: a failure can only be told in the stream."""
         self._over = False
@@ -74,18 +91,8 @@ class Passage:
         did wrong."""
         carrying = asyncio.current_task()
         assert carrying is not None
-        left = False
-
-        def leave(_: object) -> None:
-            nonlocal left
-            if not watching.cancelled() and not self._over:
-                left = True
-                carrying.cancel()
-
-        watching = self._loop.create_task(_until_gone(receive))
-        watching.add_done_callback(leave)
-        timer = self._loop.call_later(self._every, self._look)
-        self._timer = timer
+        vigil = self._vigil = Vigil(receive, self._beat, heartbeat_seconds=self._every, longest=self._longest)
+        vigil.start()
         try:
             try:
                 async with router.relay(request) as raw:
@@ -97,16 +104,15 @@ class Passage:
                     await self._carry(_Spelled(stream) if self._glance.stream else _Assembled(stream))
             return None
         except asyncio.CancelledError:
-            if not left:
+            if vigil.reason is None:
                 raise
             carrying.uncancel()
-            return _LEFT
+            if vigil.reason == "left":
+                return _LEFT
+            raise UpstreamTimeout(f"the answer took longer than {self._longest:g} seconds") from None
         finally:
             self._over = True
-            self._timer.cancel()
-            watching.cancel()
-            for beat in self._beats:
-                beat.cancel()
+            vigil.stop()
             if self._glance.stream:
                 self.usage, self.stop_reason = self._tap.usage, self._tap.stop_reason
                 self.answered_model = self._tap.answered_model
@@ -140,20 +146,25 @@ class Passage:
         tap = self._tap
         async for piece in raw:
             whole = tap.feed(piece)
+            if tap.finished:
+                await self._finish(whole)
+                await _drain(raw)
+                return
             if whole:
                 await self._out(whole)
             if tap.over:
                 break
         else:
-            await self._out(tap.close())
+            whole = tap.close()
+            if tap.finished:
+                await self._finish(whole)
+                return
+            await self._out(whole)
         if tap.failed is not None:
             raise error_from_event(tap.failed)
         if tap.broken is not None:
             raise UpstreamBroken(tap.broken.reason)
-        if not tap.finished:
-            raise UpstreamBroken("the stream ended before message_stop")
-        self._over = True
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        raise UpstreamBroken("the stream ended before message_stop")
 
     async def _unstreamed(self, raw: RawStream) -> None:
         """An upstream that answers a request for a stream with one object."""
@@ -166,9 +177,7 @@ class Passage:
         whole = b"".join(self._tap.feed(encode_event(event)) for event in found)
         if not self._tap.finished:
             raise UpstreamBroken(f"a message that makes no stream: {self._tap.broken or self._tap.failed}")
-        await self._out(whole)
-        self._over = True
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._finish(whole)
 
     # -- one object
 
@@ -190,9 +199,19 @@ class Passage:
     async def _out(self, data: bytes) -> None:
         if not self.begun:
             await self._head("text/event-stream; charset=utf-8", None)
-        self._last = self._loop.time()
+        self._noted()
         if data:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _finish(self, data: bytes) -> None:
+        self._over = True
+        if not self.begun:
+            await self._head("text/event-stream; charset=utf-8", None)
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    def _noted(self) -> None:
+        if self._vigil is not None:
+            self._vigil.noted()
 
     async def _head(self, content_type: str, length: int | None) -> None:
         if self.begun:
@@ -209,17 +228,6 @@ class Passage:
             raw.append((b"content-length", str(length).encode()))
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
-    def _look(self) -> None:
-        """Timer: beat if nothing was sent for a heartbeat's time, and look again when that may be next."""
-        silent = self._loop.time() - self._last
-        if silent >= self._every and not self._over:
-            beat = self._loop.create_task(self._beat())
-            self._beats.add(beat)
-            beat.add_done_callback(self._beats.discard)
-            silent = 0.0
-        if not self._over:
-            self._timer = self._loop.call_later(self._every - silent, self._look)
-
     async def _beat(self) -> None:
         if self._over:
             return
@@ -228,7 +236,7 @@ class Passage:
             return
         # JSON may begin with spaces; they keep the connection of a client that waits for a whole answer.
         await self._head("application/json", None)
-        self._last = self._loop.time()
+        self._noted()
         await self._send({"type": "http.response.body", "body": b" ", "more_body": True})
 
 
@@ -262,9 +270,13 @@ def _asking_for_a_stream(request: UpstreamRequest) -> UpstreamRequest:
     return replace(request, body=MessagesRequest.parse(request.body).encode(stream=True))
 
 
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue
+async def _drain(raw: RawStream) -> None:
+    """Reads the little that may follow the end, so that the upstream's connection can serve again; one that
+    keeps its body open beyond a moment loses the connection instead."""
+    with contextlib.suppress(TimeoutError, UpstreamFailure):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in raw:
+                continue
 
 
 async def _collected(raw: RawStream) -> bytes:

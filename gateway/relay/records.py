@@ -53,7 +53,7 @@ class RelayRecords:
 
     async def end(self, started: Started, passage: Passage, problem: str | None) -> None:
         used: dict[str, Any] = passage.usage
-        await self._audit.record(
+        await self._audit.conclude(
             "model.result",
             session=None,
             principal=started.principal,

@@ -1,13 +1,15 @@
 """A tap on a stream of server-sent events: what passes is seen, counted and held to the grammar, not rebuilt.
 
-Whole events go through byte for byte. A piece that holds nothing but deltas of the open block, by far the most
-common, is recognised by counting; every other event is decoded and checked. A stream that is spelled in any
-unusual way is decoded and written anew from there on. Knows no HTTP and no timers.
+Whole events go through byte for byte. Runs of deltas of the open block, by far the most common, are recognised by
+their spelling; every other event is decoded and checked. A stream that is spelled in any unusual way is decoded
+and written anew from there on. Knows no HTTP and no timers.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -42,7 +44,7 @@ class StreamTap:
         self._rest = b""
         self._grammar = Grammar()
         self._begun_here = False
-        self._deltas = b""
+        self._deltas: re.Pattern[bytes] | None = None
         self._decoder: SseDecoder | None = None
         self.usage: dict[str, Any] = {}
         self.answered_model: str | None = None
@@ -72,11 +74,7 @@ class StreamTap:
             return b""
         if self._decoder is not None:
             return self._anew(piece)
-        data = self._rest + piece if self._rest else piece
-        if self._deltas and data.endswith(b'"}}\n\n') and data.count(self._deltas) == data.count(_END):
-            self._rest = b""
-            return data
-        return self._by_event(data)
+        return self._by_event(self._rest + piece if self._rest else piece)
 
     def close(self) -> bytes:
         """The last event, if the bytes ended without the blank line after it."""
@@ -133,6 +131,11 @@ class StreamTap:
         if b"\r" in data:
             return self._anew(data)
         while not self.over and (end := data.find(_END, begin)) >= 0:
+            run = None if self._deltas is None else self._deltas.match(data, begin)
+            if run is not None:
+                begin = run.end()
+                out.append(run[0])
+                continue
             whole = data[begin : end + 2]
             try:
                 event = _plain_event(whole)
@@ -171,9 +174,9 @@ class StreamTap:
         if event.name == events.MESSAGE_START:
             return self._start(event, whole)
         if event.name == events.CONTENT_BLOCK_START:
-            self._deltas = self._expected(event)
+            self._deltas = _deltas_of(self._grammar.open_type or "", self._grammar.blocks - 1)
         elif event.name == events.CONTENT_BLOCK_STOP:
-            self._deltas = b""
+            self._deltas = None
         elif event.name == events.MESSAGE_DELTA:
             self.usage = counts.merge(self.usage, event.data.get("usage"))
             reason = (event.data.get("delta") or {}).get("stop_reason")
@@ -191,15 +194,19 @@ class StreamTap:
             return whole
         return encode_event(Event(event.name, {**event.data, "message": {**message, "model": self._model}}))
 
-    def _expected(self, event: Event) -> bytes:
-        """How a plain delta of the block that opens begins on the wire; b"" where there is no telling."""
-        kind = _KIND_OF_BLOCK.get(self._grammar.open_type or "")
-        if kind is None:
-            return b""
-        return (
-            f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{self._grammar.blocks - 1},'
-            f'"delta":{{"type":"{kind}","{events.DELTA_FIELDS[kind]}":"'
-        ).encode()
+
+@lru_cache(maxsize=256)
+def _deltas_of(block_type: str, index: int) -> re.Pattern[bytes] | None:
+    """How plain deltas into that block look on the wire, any number in a row; None where there is no telling."""
+    kind = _KIND_OF_BLOCK.get(block_type)
+    if kind is None:
+        return None
+    begin = (
+        f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{index},'
+        f'"delta":{{"type":"{kind}","{events.DELTA_FIELDS[kind]}":"'
+    )
+    # The text ends at the first quote that is not escaped: what follows it must close the event.
+    return re.compile(rb'(?:%b[^"\\\n]*(?:\\.[^"\\\n]*)*"}}\n\n)+' % re.escape(begin.encode()))
 
 
 def _plain_event(whole: bytes) -> Event | None:

@@ -21,11 +21,9 @@ FIRST_BACKOFF = 0.5
 
 LONGEST_BACKOFF = 8.0
 
-LONGEST_ASKED = 30.0
-"""Seconds; an upstream that asks for more is not waited for: its word goes to the client, or another is asked."""
-
-LONG_WITH_ANOTHER = 2.0
-"""Seconds; an upstream that asks for more is not waited for while another one could answer now."""
+LONGEST_ASKED = 2.0
+"""Seconds; an upstream that asks for more is not waited for: another is asked, or its word goes to the client, which
+knows how to wait. To be held without a head for as long looks dead to it."""
 
 SHORT_SILENCE = 30.0
 """Seconds; a call that timed out after more than this is not repeated at the same upstream: the next silence
@@ -80,7 +78,7 @@ def decide(failure: UpstreamFailure, attempt: Attempt, *, chance: float, now: da
     asked = asked_wait(failure, now or datetime.now(UTC))
     if asked is None:
         wait = chance * min(LONGEST_BACKOFF, FIRST_BACKOFF * float(1 << (attempt.number - 1)))
-    elif asked > (LONG_WITH_ANOTHER if attempt.another else LONGEST_ASKED):
+    elif asked > LONGEST_ASKED:
         return Decision(onwards, "asked to wait too long")
     else:
         # A little beyond what was asked, so that callers who were refused together do not come back together.

@@ -130,6 +130,7 @@ def _databricks(plan: UpstreamPlan, client: HttpClient) -> Provider:
         name=plan.name,
         client=client,
         capabilities=_capabilities(plan),
+        version=plan.version,
         dialect=dialect(plan.dialect or "databricks", **plan.dialect_flags),
         extra_headers=plan.headers,
     )

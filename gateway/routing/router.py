@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from gateway.messages.errors import InvalidRequest
 from gateway.messages.events import Event
 from gateway.providers.base import (
     RawStream,
@@ -45,13 +46,15 @@ _CLIENTS_FAULT = frozenset({400, 413})
 class RelayEnded(UpstreamFailure):
     """`relay` used up every target that takes the bytes as they are; those that follow need `stream`.
 
-    Internal between router and API: go on with `stream(request, skip=ended.tried)`. Whoever does not, tells the
-    client the last failure, as for any other.
+    Internal between router and API: go on with `stream(request, skip=ended.tried, failed=ended.failures)`. Whoever
+    does not, tells the client the most helpful of the failures, as for any other.
     """
 
-    def __init__(self, failure: UpstreamFailure | None, tried: int) -> None:
-        failure = failure or GatewayHeldBack("No upstream takes this request as it is.", retry_after=1, reason="relay")
+    def __init__(self, failures: Sequence[UpstreamFailure], tried: int) -> None:
+        none = GatewayHeldBack("No upstream takes this request as it is.", retry_after=1, reason="relay")
+        failure = told(failures) if failures else none
         super().__init__(failure.reason, failure.answer)
+        self.failures = tuple(failures)
         self.tried = tried
 
 
@@ -134,14 +137,17 @@ class Router:
     @asynccontextmanager
     async def relay(self, request: UpstreamRequest) -> AsyncIterator[RoutedBytes]:
         """See `RelayProvider.relay`. Raises `RelayEnded` when the next target in turn would not take the bytes."""
-        call, target, attempts = await self._begun(request, 0, Upstream.relaying, relaying=True)
+        call, target, attempts = await self._begun(request, 0, (), Upstream.relaying, relaying=True)
         async with call as stream:
             yield RoutedBytes(stream, target, attempts)
 
     @asynccontextmanager
-    async def stream(self, request: UpstreamRequest, *, skip: int = 0) -> AsyncIterator[RoutedStream]:
-        """See `Provider.stream`. `skip`: targets that need not be tried any more (`RelayEnded.tried`)."""
-        call, target, attempts = await self._begun(request, skip, Upstream.streaming)
+    async def stream(
+        self, request: UpstreamRequest, *, skip: int = 0, failed: Sequence[UpstreamFailure] = ()
+    ) -> AsyncIterator[RoutedStream]:
+        """See `Provider.stream`. `skip`: targets that need not be tried any more (`RelayEnded.tried`); `failed`: how
+        they failed."""
+        call, target, attempts = await self._begun(request, skip, failed, Upstream.streaming)
         async with call as stream:
             yield RoutedStream(stream, target, attempts)
 
@@ -191,12 +197,13 @@ class Router:
         model = "" if target.model == route.requested else target.model
         if body is request.body and model == request.model:
             return request
-        return UpstreamRequest(body, request.headers, request.request_id, model)
+        return UpstreamRequest(body, request.headers, request.request_id, model, request.foreign_reasoning)
 
     async def _begun(
         self,
         request: UpstreamRequest,
         skip: int,
+        failed: Sequence[UpstreamFailure],
         asking: Callable[[Upstream, UpstreamRequest], Opening[Stream]],
         *,
         relaying: bool = False,
@@ -204,14 +211,14 @@ class Router:
         """The first call whose answer begins, and after how many attempts."""
         route = self._route_of(request)
         until = self._clock() + self._patience
-        failures: list[UpstreamFailure] = []
+        failures = list(failed)
         attempts = 0
         skip = min(skip, len(route.targets) - 1)
         for at, target in enumerate(route.targets[skip:], skip):
             upstream = self._upstreams[target.upstream]
             outgoing = self._for(target, request, route)
             if relaying and upstream.breaker.allows and not upstream.relays(outgoing):
-                raise RelayEnded(told(failures) if failures else None, at)
+                raise RelayEnded(failures, at)
             another = at + 1 < len(route.targets)
             for number in range(1, upstream.attempts + 1):
                 began = self._clock()
@@ -221,6 +228,12 @@ class Router:
                     now = self._clock()
                     facts = Attempt(number, upstream.attempts, now - began, until - now, another)
                     last = failure
+                except InvalidRequest as refusal:
+                    if not failures:
+                        raise
+                    # What a spare cannot be asked is no fault of the request: its first target would have taken it.
+                    log.info("upstream_cannot_stand_in", upstream=target.upstream, reason=refusal.message)
+                    break
                 else:
                     return call, target, attempts + 1
                 attempts += not isinstance(last, GatewayHeldBack)

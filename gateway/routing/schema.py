@@ -26,7 +26,7 @@ _ONLY_FOR: Mapping[str, tuple[Kind, ...]] = {
     "dialect": ("openai", "databricks"),
     "dialect_flags": ("openai", "databricks"),
     "hosted_on_azure": ("azure",),
-    "version": ("anthropic", "azure"),
+    "version": ("anthropic", "azure", "databricks"),
     "without": ("anthropic", "azure", "databricks"),
     "with_": ("anthropic", "azure", "databricks"),
 }
