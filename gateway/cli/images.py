@@ -14,16 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.images import (
-    DEFAULT_IMAGES,
-    RECIPES,
-    ImageError,
-    ImageState,
-    build,
-    connect,
-    source_tree,
-    states,
-)
+from gateway.images.build import ImageState, build, connect, states
+from gateway.images.errors import ImageError
+from gateway.images.recipes import DEFAULT_IMAGES, RECIPES, source_tree
 
 app = typer.Typer(help="Build the sandbox images and show which are current.", no_args_is_help=True)
 

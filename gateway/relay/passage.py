@@ -112,6 +112,7 @@ class Passage:
             raise UpstreamTimeout(f"the answer took longer than {self._longest:g} seconds") from None
         finally:
             self._over = True
+            self._vigil = None
             vigil.stop()
             if self._glance.stream:
                 self.usage, self.stop_reason = self._tap.usage, self._tap.stop_reason

@@ -41,7 +41,8 @@ class StreamTap:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._rest = b""
+        self._waiting: list[bytes] = []
+        self._size = 0
         self._grammar = Grammar()
         self._begun_here = False
         self._deltas: re.Pattern[bytes] | None = None
@@ -74,14 +75,18 @@ class StreamTap:
             return b""
         if self._decoder is not None:
             return self._anew(piece)
-        return self._by_event(self._rest + piece if self._rest else piece)
+        if not self._waiting:
+            return self._by_event(piece)
+        complete = self._completes(piece)
+        self._wait(piece)
+        # Joined only when there is an event to cut off: a large one in small pieces would be copied for each.
+        return self._by_event(self._waited()) if complete else b""
 
     def close(self) -> bytes:
         """The last event, if the bytes ended without the blank line after it."""
         if self.over:
             return b""
-        rest, self._rest = self._rest, b""
-        return self._anew(rest, last=True)
+        return self._anew(self._waited(), last=True)
 
     def begin(self) -> bytes:
         """message_start of our own, where the upstream is slow; its own is swallowed when it comes."""
@@ -145,14 +150,28 @@ class StreamTap:
             except StreamBroken as broken:
                 self.broken = broken
             begin = end + 2
-        self._rest = data[begin:]
-        if len(self._rest) > MAX_EVENT:
-            self.broken = StreamBroken(f"an event of more than {MAX_EVENT} bytes")
+        if begin < len(data):
+            self._wait(data[begin:])
         return b"".join(out)
+
+    def _completes(self, piece: bytes) -> bool:
+        """Whether the event that waits ends in this piece, or has to be read in another way."""
+        return _END in piece or b"\r" in piece or (piece.startswith(b"\n") and self._waiting[-1].endswith(b"\n"))
+
+    def _wait(self, piece: bytes) -> None:
+        self._waiting.append(piece)
+        self._size += len(piece)
+        if self._size > MAX_EVENT:
+            self.broken = StreamBroken(f"an event of more than {MAX_EVENT} bytes")
+
+    def _waited(self) -> bytes:
+        waited = b"".join(self._waiting)
+        self._waiting.clear()
+        self._size = 0
+        return waited
 
     def _anew(self, data: bytes, *, last: bool = False) -> bytes:
         """From here on the stream is decoded and written anew."""
-        self._rest = b""
         if self._decoder is None:
             self._decoder = SseDecoder()
         out: list[bytes] = []

@@ -54,6 +54,7 @@ class Vigil:
         for waiting in (self._timer, self._watching, self._beating):
             if waiting is not None:
                 waiting.cancel()
+        self._timer = None  # its callback is ours: nobody should wait for the garbage collector
 
     def _look(self) -> None:
         now = self._loop.time()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.images import source_tree
+from gateway.images.recipes import source_tree
 from gateway.sandbox.bubblewrap import BubblewrapDriver
 from gateway.sandbox.driver import Workspace
 from gateway.sandbox.errors import SandboxError, SandboxUnavailable, WorkspaceRefused

@@ -6,8 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from gateway.images import RECIPES, ImageError, Recipe, source_tree
-from gateway.images.recipes import Input, SourceTree, inputs_digest, machine_authorities, pack_context, read_inputs
+from gateway.images.errors import ImageError
+from gateway.images.recipes import (
+    RECIPES,
+    Input,
+    Recipe,
+    SourceTree,
+    inputs_digest,
+    machine_authorities,
+    pack_context,
+    read_inputs,
+    source_tree,
+)
 
 RECIPE = Recipe(
     name="one", tag="bulkhead/one", context="images", dockerfile="one/Dockerfile", inputs=("shared", "tool"), about=""

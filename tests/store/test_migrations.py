@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from gateway.store.engine import StoreError, close_store, open_existing, open_store, reading
-from gateway.store.migrate import newest
+from gateway.store.migrate import SCRIPTS, newest
 from gateway.store.tables import metadata
 
 
@@ -70,3 +71,20 @@ def test_a_file_that_is_no_database_is_named(url: str, tmp_path: Path) -> None:
     (tmp_path / "bulkhead.db").write_bytes(b"certainly not a database" * 50)
     with pytest.raises(StoreError, match=r"bulkhead\.db cannot be opened: file is not a database"):
         open_store(url)
+
+
+def test_scripts_are_named_by_their_revisions_in_order() -> None:
+    """`newest` goes by the names, so as not to load Alembic."""
+    scripts = ScriptDirectory(str(SCRIPTS))
+    assert scripts.get_heads() == [newest()]
+    for script in scripts.walk_revisions():
+        assert Path(script.path).name.startswith(f"{script.revision}_")
+
+
+def test_a_current_database_is_opened_without_alembic(url: str) -> None:
+    close_store(open_store(url))
+    program = (
+        "import sys; from gateway.store.engine import *; "
+        f"close_store(open_store({url!r})); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0

@@ -6,7 +6,6 @@ import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
 
 from gateway.store import migrate
 from gateway.store.engine import close_store, connect, open_existing, open_store, writing
@@ -19,9 +18,7 @@ def first_schema(url: str) -> None:
     """A store as the first version left it, with a key and a session of it."""
     engine = connect(url)
     with writing(engine) as connection:
-        config = migrate._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        migrate.upgrade(connection, "0001")
         connection.exec_driver_sql(
             "INSERT INTO api_keys (id, name, subject, secret_hash, created_at) VALUES ('k1', 'n', 'alice', x'00', 1.0)"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.images import source_tree
+from gateway.images.recipes import source_tree
 from gateway.sandbox.bubblewrap import BubblewrapDriver
 from gateway.sandbox.driver import Workspace
 from gateway.sandbox.session import SessionKey, SessionObserver

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.images import source_tree
+from gateway.images.recipes import source_tree
 from gateway.sandbox.bubblewrap import BubblewrapDriver
 from gateway.sandbox.channel import Channel
 from gateway.sandbox.driver import SandboxSpec, Workspace
