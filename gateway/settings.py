@@ -238,7 +238,7 @@ class Settings(BaseSettings):
     )
 
     prompt_cache_enabled: bool = _setting(
-        False, "Answer a request that is the same byte for byte, and runs no tools, from memory."
+        False, "Answer a request that says the same as an earlier one, and runs no tools, from memory."
     )
     prompt_cache_ttl_ms: int = _setting(300_000, "How long an answer is kept.", unit="milliseconds", ge=1)
     prompt_cache_max_entries: int = _setting(64, "Answers kept at once.", unit="answers", ge=1)

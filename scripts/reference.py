@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from gateway.audit.events import CATALOGUE
 from gateway.audit.verify import BREAKS
+from gateway.providers.adapt.features import FEATURES
 from gateway.settings import SECTIONS, Settings, variable_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -52,10 +53,17 @@ def breaks_table() -> str:
     return "\n".join(["| problem | meaning |", "|---|---|", *rows])
 
 
+def features_table() -> str:
+    """What an upstream of the Messages API may lack, by the names that the upstreams file uses."""
+    rows = [f"| `{name}` | {feature.what} |" for name, feature in sorted(FEATURES.items())]
+    return "\n".join(["| name | feature |", "|---|---|", *rows])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "events": events_table,
     "breaks": breaks_table,
+    "features": features_table,
 }
 
 

@@ -28,14 +28,16 @@ class Memory:
     ) -> Place | None:
         """The kept answer or the place for it, to be closed; None for a request that bypasses the cache.
 
-        A request without tools sees nothing of a workspace, so that no revision of one is part of its name.
+        A request without tools sees nothing of a workspace, so that no revision of one is part of its name. The
+        name holds the first target of the route: only its answers are to be kept.
         """
         self._decision = decide(request, enabled=self._enabled, gateway_runs_tools=runs_tools, headers=headers)
         if not self._decision.use:
             if self._decision.reason != "disabled":
                 self._cache.bypass(self._subject, self._decision.reason)
             return None
-        target = ",".join(f"{target.upstream}/{target.model}" for target in route.targets)
+        first = route.targets[0]
+        target = f"{first.upstream}/{first.model}"
         key = cache_key(request, subject=self._subject, target=target, revision="", headers=headers)
         self._place = await self._cache.seek(key, self._subject)
         return self._place

@@ -7,8 +7,10 @@ import contextlib
 import secrets
 from collections.abc import Mapping
 from hashlib import sha256
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.datastructures import Headers
 
 from gateway.agent.facts import TurnFacts
 from gateway.agent.history import rebuild
@@ -58,7 +60,7 @@ async def create_message(request: Request) -> Response:
     async with contextlib.AsyncExitStack() as stack:
         ticket = stack.enter_context(context.admission.admit(principal, parsed.model))
         memory = Memory(context.prompt_cache, principal.subject, enabled=context.settings.prompt_cache_enabled)
-        place = await memory.seek(parsed, request.headers, route, runs_tools=facts.offer.gateway_runs_any)
+        place = await memory.seek(parsed, _joined(request.headers), route, runs_tools=facts.offer.gateway_runs_any)
         headers = {SESSION_HEADER: client.session, **ticket.headers, **memory.headers}
         if place is not None:
             stack.enter_context(place)
@@ -68,10 +70,17 @@ async def create_message(request: Request) -> Response:
         held = stack.pop_all()
 
     async def work(turn: Turn) -> None:
+        answered: set[str] = set()
+
+        def meter(model: str, usage: Mapping[str, Any]) -> None:
+            answered.add(model)
+            ticket.use(model, usage)
+
         async with held:
-            run = TurnRun(facts, turn, context.services, Pairs(context.sealer, principal.subject), ticket.use)
+            run = TurnRun(facts, turn, context.services, Pairs(context.sealer, principal.subject), meter)
             await run.run()
-            if place is not None and turn.succeeded:
+            # What a spare answered would be told long after the first is well again.
+            if place is not None and turn.succeeded and answered == {route.targets[0].model}:
                 place.keep(turn.log.message())
 
     turn = context.turns.start_or_join(_turn_key(facts, parsed) if client.named else None, work)
@@ -183,4 +192,10 @@ def _turn_key(facts: TurnFacts, parsed: MessagesRequest) -> TurnKey:
 
 
 def _forwarded(request: Request) -> dict[str, str]:
-    return {name: request.headers[name] for name in FORWARDED_HEADERS if name in request.headers}
+    joined = _joined(request.headers)
+    return {name: joined[name] for name in FORWARDED_HEADERS if name in joined}
+
+
+def _joined(headers: Headers) -> dict[str, str]:
+    """By name in small letters; a list may come in several headers of one name, which are one header of all."""
+    return {name: ", ".join(dict.fromkeys(headers.getlist(name))) for name in headers}

@@ -11,7 +11,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,8 @@ from gateway.cli.common import CommandFailed, operator, store_for_writing
 from gateway.cli.issuing import NewKey, issue, revoke
 from gateway.cli.own_gateway import OwnGateway, own_gateway
 from gateway.cli.passed_through import NeededEnded, run_in_foreground
-from gateway.settings import Settings, load_settings
+from gateway.routing.build import plan_of
+from gateway.settings import Settings, SettingsError, load_settings
 
 Mode = Literal["bind", "copy"]
 
@@ -47,11 +48,16 @@ long calls, a prompt that caches, no notes outside the workspace."""
 WITHHELD = (
     "ANTHROPIC_API_KEY",
     "AZURE_ANTHROPIC_API_KEY",
+    "AZURE_CLIENT_SECRET",
     "CLAUDE_CODE_USE_BEDROCK",
     "CLAUDE_CODE_USE_FOUNDRY",
     "CLAUDE_CODE_USE_VERTEX",
+    "DATABRICKS_API_KEY",
+    "DATABRICKS_CLIENT_SECRET",
+    "OPENAI_API_KEY",
 )
-"""The upstream's credentials are the gateway's, and nothing may lead past it."""
+"""The upstreams' credentials are the gateway's, and nothing may lead past it. What an upstreams file names is
+withheld by its value."""
 
 _OWN_OPTIONS = {"--cli", "--workspace-mode"}
 
@@ -96,7 +102,7 @@ def claude(
             _require_credential(settings)
             own = stack.enter_context(own_gateway(settings, directory))
             url = own.url
-        environment = client_environment(os.environ, url, secret)
+        environment = client_environment(os.environ, url, secret, upstream_secrets(settings))
         try:
             status = run_in_foreground([program, *context.args], environment, own.process if own is not None else None)
         except NeededEnded:
@@ -121,9 +127,26 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(arguments[:at]), list(arguments[at:])
 
 
-def client_environment(environ: Mapping[str, str], url: str, secret: str) -> dict[str, str]:
-    """What Claude Code gets to see of the environment, and what it is told."""
-    kept = {name: value for name, value in environ.items() if name not in WITHHELD and not name.startswith("BULKHEAD_")}
+def upstream_secrets(settings: Settings) -> frozenset[str]:
+    """Credentials of every configured upstream; none where the configuration cannot be read, which the gateway
+    says better."""
+    try:
+        upstreams = plan_of(settings).upstreams
+    except SettingsError:
+        return frozenset()
+    found = [one.secret for one in upstreams] + [one.oauth.client_secret for one in upstreams if one.oauth is not None]
+    return frozenset(secret.get_secret_value() for secret in found if secret is not None)
+
+
+def client_environment(
+    environ: Mapping[str, str], url: str, secret: str, secrets: Collection[str] = ()
+) -> dict[str, str]:
+    """What Claude Code gets to see of the environment, and what it is told. `secrets` are kept from it."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in WITHHELD and not name.startswith("BULKHEAD_") and value not in secrets
+    }
     bypass = [part for part in (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",") if part]
     local = ",".join([*bypass, "127.0.0.1", "localhost"])
     told = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_AUTH_TOKEN": secret, "NO_PROXY": local, "no_proxy": local}
@@ -211,5 +234,6 @@ def _require_credential(settings: Settings) -> None:
         and settings.anthropic_endpoint == default
     ):
         raise CommandFailed(
-            "ANTHROPIC_API_KEY is not set: the gateway needs it for the model. It stays with the gateway."
+            "ANTHROPIC_API_KEY is not set: the gateway needs it for the model, and keeps it to itself. "
+            "Other upstreams are set by MODEL_PROVIDER or BULKHEAD_UPSTREAMS; see docs/upstreams.md."
         )

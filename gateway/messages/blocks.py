@@ -179,7 +179,7 @@ class Message:
     `raw`; one made here has None there and is encoded from its parts.
     """
 
-    __slots__ = ("content", "extra", "raw", "role")
+    __slots__ = ("_spoken", "content", "extra", "raw", "role")
 
     def __init__(
         self,
@@ -192,6 +192,7 @@ class Message:
         self.content: str | list[Block] = content if isinstance(content, str) else list(content)
         self.extra: dict[str, Raw] = dict(extra or {})
         self.raw = raw
+        self._spoken: list[Block] | None = None
 
     @classmethod
     def parse(cls, raw: Raw, path: str) -> "Message":
@@ -206,9 +207,11 @@ class Message:
     @property
     def blocks(self) -> list[Block]:
         """The content as blocks: a non-empty string is one text block."""
-        if isinstance(self.content, str):
-            return [text_block(self.content)] if self.content else []
-        return self.content
+        if not isinstance(self.content, str):
+            return self.content
+        if self._spoken is None:
+            self._spoken = [text_block(self.content)] if self.content else []
+        return self._spoken
 
     @property
     def text(self) -> str:

@@ -5,12 +5,15 @@ Knows messages. Must not know which calls the gateway ran itself: the caller reb
 
 from collections.abc import Iterator, Sequence
 
-from gateway.messages.blocks import Block, Message
+from gateway.messages.blocks import Block, Message, text_block
 from gateway.messages.errors import InvalidRequest
 
 __all__ = ["check_pairing"]
 
 _Placed = tuple[str, Block]
+
+_WORDS = text_block("...")
+"""Stands for content that is a mere string: what it says does not matter here."""
 
 
 def check_pairing(messages: Sequence[Message]) -> None:
@@ -40,8 +43,10 @@ def _turns(messages: Sequence[Message]) -> Iterator[tuple[str, str, list[_Placed
             blocks = []
         if message.role != role:
             role, path = message.role, f"messages.{at}"
-        placed = ((f"messages.{at}.content.{nth}", block) for nth, block in enumerate(message.blocks))
-        blocks.extend(placed)
+        if not isinstance(message.content, str):
+            blocks.extend([(f"messages.{at}.content.{nth}", block) for nth, block in enumerate(message.content)])
+        elif message.content:
+            blocks.append((f"messages.{at}", _WORDS))
     if role:
         yield role, path, blocks
 
@@ -63,6 +68,7 @@ def _call_ids(blocks: Sequence[_Placed], seen: set[str]) -> list[str]:
 def _check_answers(pending: Sequence[str], asked_at: str, blocks: Sequence[_Placed]) -> None:
     """Results come first; whatever stands before a result separates it from its call."""
     answered: set[str] = set()
+    expected = frozenset(pending)
     leading = True
     for path, block in blocks:
         if block.type == "tool_use":
@@ -71,7 +77,7 @@ def _check_answers(pending: Sequence[str], asked_at: str, blocks: Sequence[_Plac
             leading = False
             continue
         call = _id(block, "tool_use_id", path)
-        if call not in pending:
+        if call not in expected:
             raise InvalidRequest(
                 f"{path}: unexpected `tool_use_id` found in `tool_result` blocks: {call}. Each `tool_result` "
                 "block must have a corresponding `tool_use` block in the previous message."

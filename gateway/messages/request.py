@@ -28,14 +28,22 @@ class MessagesRequest:
     gateway looks at. Change nothing in place: pass what differs to `encode`.
     """
 
-    def __init__(self, fields: dict[str, Raw], *, counting: bool = False) -> None:
+    def __init__(
+        self,
+        fields: dict[str, Raw],
+        *,
+        counting: bool = False,
+        messages: Sequence[Message] | None = None,
+        tools: Sequence[Tool] | None = None,
+    ) -> None:
+        """`messages` and `tools`: what those fields hold, where it is at hand already."""
         self.fields = fields
         self.model = _string(fields, "model")
         self.max_tokens = 0 if counting and "max_tokens" not in fields else _max_tokens(fields)
-        self.messages = _messages(fields)
+        self.messages = _checked_messages(_messages(fields) if messages is None else list(messages))
         self.system = _system(fields)
         self.stream = _boolean(fields, "stream")
-        self.tools = _tools(fields)
+        self.tools = _checked_tools(_tools(fields) if tools is None else list(tools))
         self.tool_choice = _optional_object(fields, "tool_choice")
         self.user_id = _user_id(fields)
 
@@ -138,11 +146,14 @@ def _list(raw: Raw, name: str) -> Sequence[Raw]:
 
 def _messages(fields: dict[str, Raw]) -> list[Message]:
     items = _list(_required(fields, "messages"), "messages")
-    if not items:
-        raise InvalidRequest("messages: at least one message is required")
     if len(items) > MAX_MESSAGES:
         raise InvalidRequest(f"messages: List should have at most {MAX_MESSAGES} items, not {len(items)}")
-    messages = [Message.parse(item, f"messages.{at}") for at, item in enumerate(items)]
+    return [Message.parse(item, f"messages.{at}") for at, item in enumerate(items)]
+
+
+def _checked_messages(messages: list[Message]) -> list[Message]:
+    if not messages:
+        raise InvalidRequest("messages: at least one message is required")
     if messages[0].role != "user":
         raise InvalidRequest('messages: first message must use the "user" role')
     return messages
@@ -164,7 +175,10 @@ def _tools(fields: dict[str, Raw]) -> list[Tool]:
     raw = fields.get("tools")
     if raw is None or bytes(raw) == b"null":
         return []
-    tools = [Tool.parse(item, f"tools.{at}") for at, item in enumerate(_list(raw, "tools"))]
+    return [Tool.parse(item, f"tools.{at}") for at, item in enumerate(_list(raw, "tools"))]
+
+
+def _checked_tools(tools: list[Tool]) -> list[Tool]:
     names = [tool.name for tool in tools if tool.name]
     if len(names) != len(set(names)):
         raise InvalidRequest("tools: Tool names must be unique.")

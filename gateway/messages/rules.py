@@ -48,6 +48,8 @@ def _system_entries(request: MessagesRequest) -> Complaints:
     """System messages stand behind a user turn and before an assistant turn. Entries that only carry
     `output_config` may stand anywhere: Claude Code puts them where it likes."""
     roles = [message.role for message in request.messages]
+    if "system" not in roles:
+        return
     for at, message in enumerate(request.messages):
         if message.role != "system" or (not message.content and "output_config" in message.extra):
             continue
@@ -75,24 +77,29 @@ def _texts(request: MessagesRequest) -> Complaints:
             yield InvalidRequest(f"messages.{at}: user messages must have non-empty content")
         if message.role == "assistant":
             continue
-        for nth, block in enumerate(message.blocks):
+        if isinstance(message.content, str):
+            if message.content:
+                yield from _text(message.content, f"messages.{at}.content.0")
+            continue
+        for nth, block in enumerate(message.content):
             if block.type == "text":
-                yield from _text(block, f"messages.{at}.content.{nth}")
+                yield from _text(block.get("text"), f"messages.{at}.content.{nth}")
     for nth, block in enumerate(request.system_blocks):
-        yield from _text(block, f"system.{nth}")
+        yield from _text(block.get("text"), f"system.{nth}")
 
 
-def _text(block: Block, path: str) -> Complaints:
-    text = block.get("text")
+def _text(text: object, path: str) -> Complaints:
     if not isinstance(text, str):
         yield InvalidRequest(f"{path}.text.text: Field required")
     elif not text:
         yield InvalidRequest(f"{path}: text content blocks must be non-empty")
-    elif not text.strip():
+    elif text.isspace():
         yield InvalidRequest(f"{path}: text content blocks must contain non-whitespace text")
 
 
 def _cache_marks(request: MessagesRequest) -> Complaints:
+    if sum(bytes(raw).count(b'"cache_control"') for raw in request.fields.values()) < MAX_CACHE_MARKS:
+        return  # one more may be the field of the request itself
     found = int(request.get("cache_control") is not None)
     found += sum(1 for tool in request.tools if _marked(bytes(tool.raw)) and tool.get("cache_control"))
     found += sum(1 for block in request.system_blocks if _marked(bytes(block.raw)) and block.get("cache_control"))
@@ -157,13 +164,15 @@ def _tool_choice(request: MessagesRequest) -> Complaints:
 def _deferred_tools(request: MessagesRequest) -> Complaints:
     """The placeholder of Claude Code stands for tools that will come, so a list of it alone is no fault."""
     tools = request.tools
+    if not tools or b"defer_loading" not in bytes(tools[0].raw):
+        return
     deferred = [b"defer_loading" in bytes(tool.raw) and tool.get("defer_loading") is True for tool in tools]
     if tools and all(deferred) and any(tool.name != "DeferredToolPlaceholder" for tool in tools):
         yield InvalidRequest("tools: at least one tool must have defer_loading=false")
 
 
 def _tool_references(request: MessagesRequest) -> Complaints:
-    if not _closed(request):
+    if b"tool_reference" not in bytes(request.fields["messages"]) or not _closed(request):
         return
     names = _names(request)
     for message in request.messages:

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,21 +16,14 @@ import msgspec
 from gateway import __version__
 from gateway.messages import jsonbytes
 from gateway.messages.errors import InvalidRequest
-from gateway.messages.events import Event
+from gateway.providers.accepted import Running, json_object, noted_headers, refusal_of, translated
 from gateway.providers.adapt import ANTHROPIC, Adapted, Capabilities, adapt, answered, untouched
+from gateway.providers.answer_room import longest_answer
 from gateway.providers.base import FORWARDED_HEADERS, UpstreamBroken, UpstreamRequest, UpstreamTimeout
 from gateway.providers.credentials import Credential
 from gateway.providers.endpoints import Endpoints, with_query
 from gateway.providers.failures import error_from_answer, names_no_endpoint, refuses_credential
-from gateway.providers.messages_answer import (
-    RawAnswer,
-    json_object,
-    noted_headers,
-    open_raw,
-    read_answer,
-    refusal_of,
-    translated,
-)
+from gateway.providers.messages_answer import RawAnswer, open_raw, read_answer
 from gateway.providers.wire import HttpClient, HttpResponse
 
 __all__ = ["USER_AGENT", "AnthropicProvider"]
@@ -73,7 +67,8 @@ class AnthropicProvider:
         self.endpoints = Endpoints.of(url)
         self._credential = credential
         self._client = client if client is not None else HttpClient()
-        self._capabilities = capabilities
+        self._vendors_own = capabilities == ANTHROPIC
+        self._capabilities = capabilities if version is None else replace(capabilities, versions=(version,))
         self._version = version
         self._headers = {
             "user-agent": USER_AGENT,
@@ -87,23 +82,32 @@ class AnthropicProvider:
         self._now = now
 
     @asynccontextmanager
-    async def stream(self, request: UpstreamRequest) -> AsyncIterator["_Stream"]:
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[Running]:
         """See `Provider.stream`. Raises `InvalidRequest` too, for what the upstream cannot be asked."""
         body, headers, adapted = self._sent(request)
-        async with self._accepted("POST", self.endpoints.messages, body, headers) as response:
+        shortens = self._may_shorten(request)
+        async with self._accepted("POST", self.endpoints.messages, body, headers, shortens=shortens) as response:
             async with aclosing(read_answer(response)) as events:
                 found = answered(events, adapted) if adapted is not None and adapted.edited else events
-                yield _Stream(noted_headers(response), await anext(found), found)
+                yield Running(noted_headers(response), await anext(found), found)
 
     def relays(self, request: UpstreamRequest) -> bool:
         """See `RelayProvider.relays`."""
-        return untouched(request.body, self._capabilities, self._forwarded(request.headers))
+        if self._version is not None and request.headers.get("anthropic-version", self._version) != self._version:
+            return False  # the client speaks another version than this upstream is told
+        return untouched(
+            request.body,
+            self._capabilities,
+            self._forwarded(request.headers),
+            foreign_reasoning=request.foreign_reasoning,
+        )
 
     @asynccontextmanager
     async def relay(self, request: UpstreamRequest) -> AsyncIterator[RawAnswer]:
         """See `RelayProvider.relay`. Only the model's name in the body is replaced."""
         body, headers = _renamed(request), self._forwarded(request.headers)
-        async with self._accepted("POST", self.endpoints.messages, body, headers) as response:
+        shortens = self._may_shorten(request)
+        async with self._accepted("POST", self.endpoints.messages, body, headers, shortens=shortens) as response:
             yield await open_raw(response)
 
     async def count_tokens(self, request: UpstreamRequest) -> int | None:
@@ -154,9 +158,12 @@ class AnthropicProvider:
         if untouched(request.body, self._capabilities, headers):
             return _renamed(request), headers, None
         adapted = adapt(request, self._capabilities, upstream=self.name)
-        if self._version is not None:
-            adapted.headers["anthropic-version"] = self._version
         return adapted.body, adapted.headers, adapted
+
+    def _may_shorten(self, request: UpstreamRequest) -> bool:
+        """Whether the client may be mistaken about the model: clients ask for as much as they believe it to give. The
+        vendor's own words on its own model are for the client."""
+        return bool(request.model) or not self._vendors_own
 
     def _forwarded(self, headers: Mapping[str, str]) -> dict[str, str]:
         kept = {name: headers[name] for name in FORWARDED_HEADERS if headers.get(name)}
@@ -176,10 +183,18 @@ class AnthropicProvider:
 
     @asynccontextmanager
     async def _accepted(
-        self, method: str, url: str, body: bytes, headers: Mapping[str, str], *, optional: bool = False
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        optional: bool = False,
+        shortens: bool = False,
     ) -> AsyncIterator[HttpResponse]:
-        """A 200 answer. A refused credential gets one more try where there is a fresh one. Raises
-        `UpstreamFailure`, and `_NoEndpoint` for an `optional` one that the upstream does not have."""
+        """A 200 answer. A refused credential gets one more try where there is a fresh one, and with `shortens` a
+        refused length of the answer one with the length the model gives. Raises `UpstreamFailure`, and `_NoEndpoint`
+        for an `optional` one that the upstream does not have."""
         credential = self._credential
         proof = await credential.headers() if credential is not None else {}
         renewed = False
@@ -190,6 +205,10 @@ class AnthropicProvider:
                         yield response
                         return
                     refusal = await refusal_of(response)
+            shorter = _shortened(body, response.status, refusal) if shortens else None
+            if shorter is not None:
+                body, shortens = shorter, False
+                continue
             if credential is None or renewed or not refuses_credential(response.status, refusal):
                 break
             refused, renewed = proof, True
@@ -204,20 +223,6 @@ class _NoEndpoint(Exception):
     """The upstream knows no such path."""
 
 
-class _Stream:
-    """The running answer: see `UpstreamStream`."""
-
-    def __init__(self, headers: Mapping[str, str], first: Event, rest: AsyncIterator[Event]) -> None:
-        self.headers = headers
-        self._first = first
-        self._rest = rest
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        yield self._first
-        async for event in self._rest:
-            yield event
-
-
 def _renamed(request: UpstreamRequest) -> bytes:
     """The body with the upstream's name of the model. Decoding the top level costs less than looking for the one
     `"model"` that counts: of a repeated key the last one does."""
@@ -228,4 +233,20 @@ def _renamed(request: UpstreamRequest) -> bytes:
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(f"The request body is not a JSON object: {error}") from error
     fields["model"] = jsonbytes.Raw(jsonbytes.encode(request.model))
+    return jsonbytes.encode(fields)
+
+
+def _shortened(body: bytes, status: int, refusal: bytes) -> bytes | None:
+    """The body for the longest answer that the refusal names; None where the refusal is about anything else."""
+    if status != 400 or b"max_tokens" not in refusal:
+        return None
+    try:
+        fields = jsonbytes.decode_fields(body)
+        asked = jsonbytes.decode_any(fields.get("max_tokens", jsonbytes.Raw(b"0")))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    room = longest_answer(status, refusal, asked) if isinstance(asked, int) else None
+    if room is None:
+        return None
+    fields["max_tokens"] = jsonbytes.Raw(jsonbytes.encode(room))
     return jsonbytes.encode(fields)

@@ -28,6 +28,7 @@ CODE_STATUSES: Mapping[str, int] = {
     "resource_exhausted": 429,
     "too_many_requests": 429,
     "temporarily_unavailable": 529,
+    "unavailable": 529,
     "internal_error": 500,
     "internal": 500,
     "deadline_exceeded": 504,
@@ -56,6 +57,8 @@ CODE_STATUSES: Mapping[str, int] = {
     "overloaded": 529,
     "overloaded_error": 529,
     "server_error": 500,
+    "service_unavailable": 529,
+    "unavailable_error": 529,
 }
 """Lower-case code -> status. A known code counts for more than the HTTP status that it came with."""
 
@@ -63,6 +66,7 @@ HTTP_STATUSES: Mapping[int, int] = {
     408: 504,
     422: 400,  # what FastAPI servers (vLLM, Mistral) say for 400
     424: 500,  # Bedrock: the model failed
+    503: 529,  # Databricks waking an endpoint, llama.cpp loading a model, any front door without a free server
     520: 502,
     521: 502,
     522: 504,

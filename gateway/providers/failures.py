@@ -35,6 +35,7 @@ _RETRY_AFTER = re.compile(r"[A-Za-z0-9,: .-]{1,64}")
 _KNOWN_TYPES = frozenset(STATUS_TYPES.values())
 _NO_ENDPOINT = "The gateway's upstream model service has no such endpoint."
 _UNPAID = "The gateway's upstream account cannot be charged."
+_WORDLESS = {529: "The upstream model service is overloaded or not ready yet."}
 _LOGGED = 300
 
 
@@ -90,11 +91,11 @@ def _failure(status: int, headers: Mapping[str, str], told: Told, reason: str) -
     if overflow is not None:
         status = 413 if status == 413 else 400
         return UpstreamError(status, error_type(status), overflow, details=_details(told), reason=reason)
-    status = _status(status, told)
+    given, status = status, _status(status, told)
     return UpstreamError(
         status,
-        _type(status, told),
-        for_client(told.message) or f"The upstream model service answered with status {status}.",
+        _type(status, told) if status == given else error_type(status),
+        for_client(told.message) or _WORDLESS.get(status, f"The upstream model service answered with status {status}."),
         retry_after=_retry_after(headers),
         should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "")),
         details=_details(told),
@@ -115,7 +116,10 @@ def _ours(message: str, reason: str) -> UpstreamError:
 
 
 def _status(status: int, told: Told) -> int:
-    """The Messages API's own envelope came with its own status; elsewhere the most telling known code counts."""
+    """The Messages API's own envelope came with its own status; elsewhere the most telling known code counts. Of a
+    server's failures overload is told apart wherever it is said: clients wait for it as for nothing else."""
+    if status >= 500 and (503 in (status, told.status) or CODE_STATUSES.get(told.kind.lower()) == 529):
+        return 529
     if not told.anthropic or told.wrapped:
         for code in reversed(told.codes):
             known = CODE_STATUSES.get(code) or (status_of_type(code) if code in _KNOWN_TYPES else None)

@@ -4,58 +4,26 @@ Goes by what the bytes are and not by what the content type claims: upstreams an
 answer 200 with JSON for a stream, with errors, with HTML. Must not know URLs or credentials.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
-import msgspec
-
-from gateway.messages import jsonbytes
 from gateway.messages.events import ERROR, MESSAGE_START, Event
 from gateway.messages.grammar import Grammar, StreamBroken
 from gateway.messages.replay import message_events
-from gateway.messages.sse_reader import MAX_EVENT, SseDecoder, read_events
+from gateway.messages.sse_reader import SseDecoder, read_events
+from gateway.providers.accepted import MAX_HEAD, drained, head_of, noted_headers, object_in, rest_of, translated
 from gateway.providers.base import UpstreamBroken, UpstreamTimeout
-from gateway.providers.failures import MAX_ERROR_BODY, error_from_event
+from gateway.providers.failures import error_from_event
 from gateway.providers.wire import HttpResponse, WireError, WireTimeout
 
-__all__ = ["RawAnswer", "json_object", "noted_headers", "open_raw", "read_answer", "refusal_of", "translated"]
+__all__ = ["RawAnswer", "open_raw", "read_answer"]
 
 EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
 
 PLATFORM_FIELDS = ("amazon-bedrock-invocationMetrics",)
 """What a platform adds to events, that is not the Messages API's."""
-
-_NOTED_HEADERS = ("request-id", "apim-request-id", "x-request-id")
-_DRAIN_SECONDS = 0.25
-_MAX_HEAD = 256 * 1024
-_BLANK = b"\xef\xbb\xbf \t\r\n"
-
-
-def noted_headers(response: HttpResponse) -> dict[str, str]:
-    """What an answer says about itself, for audit."""
-    return {name: response.headers[name] for name in _NOTED_HEADERS if name in response.headers}
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """The failures of wire and grammar in the words of the seam."""
-    try:
-        yield
-    except WireTimeout as error:
-        raise UpstreamTimeout(error.reason) from error
-    except (WireError, StreamBroken) as error:
-        raise UpstreamBroken(error.reason) from error
-
-
-async def refusal_of(response: HttpResponse) -> bytes:
-    """The body of an answer that is no success, as far as it comes: its status counts without it too."""
-    try:
-        return await response.body(MAX_ERROR_BODY)
-    except WireError:
-        return b""
 
 
 async def read_answer(response: HttpResponse) -> AsyncGenerator[Event, None]:
@@ -66,9 +34,9 @@ async def read_answer(response: HttpResponse) -> AsyncGenerator[Event, None]:
     """
     with translated():
         chunks = response.chunks()
-        head, is_json = await _told_apart(chunks)
+        head, is_json = await head_of(chunks)
         if is_json:
-            for event in _events_of(await _rest(head, chunks)):
+            for event in _events_of(await rest_of(head, chunks)):
                 yield event
             return
         started = False
@@ -79,7 +47,7 @@ async def read_answer(response: HttpResponse) -> AsyncGenerator[Event, None]:
                 started = started or event.name == MESSAGE_START
                 if started:  # a ping may come before
                     yield _own(event)
-        await _drain(chunks)
+        await drained(chunks)
 
 
 async def open_raw(response: HttpResponse) -> "RawAnswer":
@@ -87,9 +55,9 @@ async def open_raw(response: HttpResponse) -> "RawAnswer":
     body. Raises as `read_answer`."""
     with translated():
         chunks = response.chunks()
-        head, is_json = await _told_apart(chunks)
+        head, is_json = await head_of(chunks)
         if is_json:
-            head = await _rest(head, chunks)
+            head = await rest_of(head, chunks)
             _message_of(head)
         elif not head.startswith(b"event: message_start"):
             head = await _first_event(head, chunks)
@@ -124,13 +92,6 @@ class RawAnswer:
             raise UpstreamBroken(error.reason) from error
 
 
-async def json_object(response: HttpResponse) -> dict[str, Any]:
-    """A 200 answer that has to be one JSON object. Raises `UpstreamFailure`."""
-    with translated():
-        body = await response.body(MAX_EVENT + 1)
-    return _object(body)
-
-
 class _Chained:
     """A piece that was taken already, then the rest. Needs no closing, as the rest does not."""
 
@@ -148,35 +109,9 @@ class _Chained:
         return await self._chunks.__anext__()
 
 
-async def _told_apart(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool]:
-    """What has come when the first visible byte has, and whether it is JSON. Some upstreams send blanks while
-    they think."""
-    head = b""
-    async for piece in chunks:
-        head += piece
-        first = head.lstrip(_BLANK)[:1]
-        if first:
-            if first == b"<":
-                raise UpstreamBroken(f"a 200 answer that is HTML: {head[:120]!r}")
-            return head, first in (b"{", b"[")
-        if len(head) > _MAX_HEAD:
-            raise UpstreamBroken("an answer of nothing but blanks")
-    raise UpstreamBroken("an empty answer")
-
-
-async def _rest(head: bytes, chunks: AsyncIterator[bytes]) -> bytes:
-    pieces, size = [head], len(head)
-    async for piece in chunks:
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_EVENT:
-            raise UpstreamBroken(f"an answer of more than {MAX_EVENT} bytes")
-    return b"".join(pieces)
-
-
 async def _first_event(head: bytes, chunks: AsyncIterator[bytes]) -> bytes:
     """What has come when the stream has begun as one: with `message_start`. Raises for anything else."""
-    decoder, grammar = SseDecoder(_MAX_HEAD), Grammar()
+    decoder, grammar = SseDecoder(MAX_HEAD), Grammar()
     piece = head
     while True:
         for event in decoder.feed(piece):
@@ -185,8 +120,8 @@ async def _first_event(head: bytes, chunks: AsyncIterator[bytes]) -> bytes:
                 raise error_from_event(event.data)
             if grammar.started:
                 return head
-        if len(head) > _MAX_HEAD:
-            raise UpstreamBroken(f"a stream without a first event in {_MAX_HEAD} bytes")
+        if len(head) > MAX_HEAD:
+            raise UpstreamBroken(f"a stream without a first event in {MAX_HEAD} bytes")
         found = await anext(chunks, b"")
         if not found:
             break
@@ -218,7 +153,7 @@ def _events_of(body: bytes) -> list[Event]:
 
 
 def _message_of(body: bytes) -> dict[str, Any]:
-    message = _object(body)
+    message = object_in(body, "an answer")
     if message.get("type") != "message":
         raise error_from_event(message)
     for name in PLATFORM_FIELDS:
@@ -226,30 +161,7 @@ def _message_of(body: bytes) -> dict[str, Any]:
     return message
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    if len(body) > MAX_EVENT:
-        raise UpstreamBroken(f"an answer of more than {MAX_EVENT} bytes")
-    try:
-        decoded = jsonbytes.decode_any(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamBroken(f"an answer that is not JSON: {error}") from error
-    if not isinstance(decoded, dict):
-        raise UpstreamBroken("an answer that is not a JSON object")
-    return decoded
-
-
 def _own(event: Event) -> Event:
     for name in PLATFORM_FIELDS:
         event.data.pop(name, None)
     return event
-
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Reads the little that may follow message_stop, so that the connection can serve again; an upstream
-    that keeps its body open beyond a moment loses the connection instead."""
-    try:
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in chunks:
-                pass
-    except (TimeoutError, WireError):
-        return

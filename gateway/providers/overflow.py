@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["INPUT_TOO_LONG", "overflow_message"]
+__all__ = ["INPUT_TOO_LONG", "MAX_LOOKED_AT", "overflow_message"]
 
 INPUT_TOO_LONG = "Input is too long."
 """The sentence for a request too large by size: Bedrock's own, known to clients."""

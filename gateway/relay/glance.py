@@ -34,6 +34,10 @@ class _Block(msgspec.Struct):
     signature: msgspec.Raw = _ABSENT
 
 
+class _Choice(msgspec.Struct):
+    type: str | None = None
+
+
 class _Metadata(msgspec.Struct):
     user_id: str | None = None
 
@@ -48,6 +52,12 @@ class Glance(msgspec.Struct):
     thread: msgspec.Raw = _ABSENT
     container: msgspec.Raw = _ABSENT
     metadata: _Metadata | None = None
+    tool_choice: _Choice | None = None
+
+    @property
+    def tool_names(self) -> frozenset[str]:
+        """Of the tools that the request offers."""
+        return frozenset(tool.name for tool in self.tools or () if tool.name)
 
     @property
     def may_name_a_session(self) -> bool:
@@ -74,6 +84,8 @@ def needs_no_hand(glance: Glance, *, sandboxed: bool, claude_code: bool, client_
     have to quote, no reasoning it signed for another upstream."""
     if not glance.model or bytes(glance.thread) or not _all_plain(glance.messages):
         return False
+    if glance.tool_choice is not None and glance.tool_choice.type == "function":
+        return False  # the forerunner's wording, which no upstream knows
     if not glance.tools:
         return True
     if any(tool.type not in (None, "custom") for tool in glance.tools):

@@ -27,7 +27,7 @@ from gateway.store.keys import Principal
 
 __all__ = ["Forwarding", "Lane"]
 
-_PATHS = frozenset({"/v1/messages", "/v1/messages/"})
+_PATH = "/v1/messages"
 
 
 class Authenticates(Protocol):
@@ -48,7 +48,7 @@ class Forwarding:
     sandboxed: bool
     client_tools: Sequence[str]
     caching: bool
-    """With a prompt cache on, requests that it may answer are not forwarded here."""
+    """With a prompt cache on nothing is forwarded here: the cache looks at every request."""
     max_body_bytes: int
     heartbeat_seconds: float
     max_seconds: float
@@ -66,7 +66,7 @@ class Lane:
         if (
             forwarding is None
             or scope["type"] != "http"
-            or scope["path"] not in _PATHS
+            or scope["path"] != _PATH
             or scope["method"] != "POST"
             or forwarding.problem() is not None
         ):
@@ -112,7 +112,7 @@ class _Asked:
 
     def forwardable(self, forwarding: Forwarding) -> bool:
         glance, client = self.glance, self.client
-        if not client.well_formed or (forwarding.caching and not glance.tools):
+        if not client.well_formed or forwarding.caching:
             return False
         if glance.may_name_a_session and "x-claude-code-session-id" not in self.headers:
             return False
@@ -143,6 +143,7 @@ async def _forward(forwarding: Forwarding, scope: Scope, asked: _Asked, receive:
             headers={SESSION_HEADER: session, **ticket.headers},
             heartbeat_seconds=forwarding.heartbeat_seconds,
             max_seconds=forwarding.max_seconds,
+            offered=glance.tool_names if forwarding.sandboxed else None,
         )
         problem: str | None = "cancelled"
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from gateway.messages import jsonbytes
 from gateway.messages.assemble import Assembler
 from gateway.messages.errors import ApiError, envelope
 from gateway.messages.events import encode_event
+from gateway.messages.grammar import StreamBroken
 from gateway.messages.jsonbytes import Raw
 from gateway.messages.replay import message_events
 from gateway.messages.request import MessagesRequest
@@ -32,11 +33,16 @@ from gateway.providers.base import (
 )
 from gateway.providers.failures import error_from_event
 from gateway.relay.glance import Glance
-from gateway.relay.tap import StreamTap
+from gateway.relay.tap import StreamTap, check_offered
 from gateway.relay.vigil import Vigil
 from gateway.routing.router import RelayEnded, RoutedBytes, RoutedStream, Router
 
 __all__ = ["Passage"]
+
+
+class _WholeBlock(msgspec.Struct):
+    type: str
+    name: str | None = None
 
 
 class _Whole(msgspec.Struct):
@@ -46,12 +52,16 @@ class _Whole(msgspec.Struct):
     model: str | None = None
     stop_reason: str | None = None
     usage: dict[str, Any] | None = None
+    content: list[_WholeBlock] = []
 
 
 _whole = msgspec.json.Decoder(_Whole)
 _LEFT = "the client left"
 
 DRAIN_SECONDS = 0.25
+
+FAREWELL_SECONDS = 5.0
+"""For the client to take the end of an answer that failed."""
 
 
 class Passage:
@@ -66,6 +76,7 @@ class Passage:
         headers: Mapping[str, str],
         heartbeat_seconds: float,
         max_seconds: float,
+        offered: Collection[str] | None,
     ) -> None:
         self._glance = glance
         self._send = send
@@ -73,8 +84,11 @@ class Passage:
         self._headers = headers
         self._every = heartbeat_seconds
         self._longest = max_seconds
-        self._tap = StreamTap(glance.model)
+        self._offered = offered
+        self._tap = StreamTap(glance.model, offered)
         self._vigil: Vigil | None = None
+        self._sending = False
+        self._signing: asyncio.Event | None = None
         self.begun = False
         """The head of the answer is out: a failure can only be told in the stream."""
         self._over = False
@@ -119,13 +133,15 @@ class Passage:
                 self.answered_model = self._tap.answered_model
 
     async def fail(self, error: ApiError) -> None:
-        """End an answer that has begun."""
+        """End an answer that has begun. A client that takes nothing is not waited for."""
         self._over = True
         if self._glance.stream:
             last = b"" if self._tap.finished else self._tap.error(error, self._request_id)
         else:
             last = jsonbytes.encode(envelope(error, self._request_id))
-        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     def _answers(self, source: RoutedBytes | RoutedStream) -> None:
         self.upstream_request = source.headers.get("request-id")
@@ -185,6 +201,11 @@ class Passage:
     async def _whole(self, raw: RawStream) -> None:
         body = await _collected(raw)
         seen = _checked(body)
+        try:
+            for block in seen.content:
+                check_offered({"type": block.type, "name": block.name}, self._offered)
+        except StreamBroken as broken:
+            raise UpstreamBroken(broken.reason) from broken
         self.usage = seen.usage or {}
         self.answered_model, self.stop_reason = seen.model, seen.stop_reason
         if seen.model != self._glance.model:
@@ -193,7 +214,7 @@ class Passage:
             body = jsonbytes.encode(fields)
         self._over = True
         await self._head("application/json", len(body))
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await self._say(body, more=False)
 
     # -- the client's connection
 
@@ -202,13 +223,21 @@ class Passage:
             await self._head("text/event-stream; charset=utf-8", None)
         self._noted()
         if data:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._say(data, more=True)
 
     async def _finish(self, data: bytes) -> None:
         self._over = True
         if not self.begun:
             await self._head("text/event-stream; charset=utf-8", None)
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        await self._say(data, more=False)
+
+    async def _say(self, data: bytes, *, more: bool) -> None:
+        """In its turn: a sign of life that waits for a slow client is about what went before it."""
+        if self._signing is not None:
+            await self._signing.wait()
+        self._sending = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._sending = False
 
     def _noted(self) -> None:
         if self._vigil is not None:
@@ -230,15 +259,18 @@ class Passage:
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def _beat(self) -> None:
-        if self._over:
-            return
-        if self._glance.stream:
-            await self._out(self._tap.heartbeat())
-            return
-        # JSON may begin with spaces; they keep the connection of a client that waits for a whole answer.
-        await self._head("application/json", None)
-        self._noted()
-        await self._send({"type": "http.response.body", "body": b" ", "more_body": True})
+        if self._over or self._sending:
+            return  # what waits to be sent is sign enough, and by then this one would be wrong
+        signing = self._signing = asyncio.Event()
+        try:
+            # JSON may begin with spaces; they keep the connection of a client that waits for a whole answer.
+            sign = self._tap.heartbeat() if self._glance.stream else b" "
+            await self._head("text/event-stream; charset=utf-8" if self._glance.stream else "application/json", None)
+            self._noted()
+            await self._send({"type": "http.response.body", "body": sign, "more_body": True})
+        finally:
+            self._signing = None
+            signing.set()
 
 
 class _Spelled:

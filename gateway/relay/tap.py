@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from gateway.messages.events import Event, empty_delta, encode_event
 from gateway.messages.grammar import Grammar, StreamBroken
 from gateway.messages.sse_reader import MAX_EVENT, SseDecoder
 
-__all__ = ["StreamTap"]
+__all__ = ["StreamTap", "check_offered"]
 
 _END = b"\n\n"
 _KIND_OF_BLOCK = {
@@ -33,16 +34,17 @@ _KIND_OF_BLOCK = {
 
 
 class StreamTap:
-    """One per answer. `model` is the name that the client asked for, told in place of the upstream's.
+    """One per answer. `model` is the name that the client asked for, told in place of the upstream's. `offered`
+    names the tools that may be called: some clients run every call they are sent. None: any.
 
     An `error` event is kept as `failed` (its data), what breaks the grammar as `broken`: what came before either
     still passes, nothing after it does.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, offered: Collection[str] | None = None) -> None:
         self._model = model
-        self._waiting: list[bytes] = []
-        self._size = 0
+        self._offered = offered
+        self._waiting = bytearray()
         self._grammar = Grammar()
         self._begun_here = False
         self._deltas: re.Pattern[bytes] | None = None
@@ -79,7 +81,7 @@ class StreamTap:
             return self._by_event(piece)
         complete = self._completes(piece)
         self._wait(piece)
-        # Joined only when there is an event to cut off: a large one in small pieces would be copied for each.
+        # Searched only when there is an event to cut off: a large one in small pieces would be copied for each.
         return self._by_event(self._waited()) if complete else b""
 
     def close(self) -> bytes:
@@ -156,18 +158,16 @@ class StreamTap:
 
     def _completes(self, piece: bytes) -> bool:
         """Whether the event that waits ends in this piece, or has to be read in another way."""
-        return _END in piece or b"\r" in piece or (piece.startswith(b"\n") and self._waiting[-1].endswith(b"\n"))
+        return _END in piece or b"\r" in piece or (piece.startswith(b"\n") and self._waiting.endswith(b"\n"))
 
     def _wait(self, piece: bytes) -> None:
-        self._waiting.append(piece)
-        self._size += len(piece)
-        if self._size > MAX_EVENT:
+        self._waiting += piece
+        if len(self._waiting) > MAX_EVENT:
             self.broken = StreamBroken(f"an event of more than {MAX_EVENT} bytes")
 
     def _waited(self) -> bytes:
-        waited = b"".join(self._waiting)
+        waited = bytes(self._waiting)
         self._waiting.clear()
-        self._size = 0
         return waited
 
     def _anew(self, data: bytes, *, last: bool = False) -> bytes:
@@ -193,6 +193,7 @@ class StreamTap:
         if event.name == events.MESSAGE_START:
             return self._start(event, whole)
         if event.name == events.CONTENT_BLOCK_START:
+            check_offered(event.data["content_block"], self._offered)
             self._deltas = _deltas_of(self._grammar.open_type or "", self._grammar.blocks - 1)
         elif event.name == events.CONTENT_BLOCK_STOP:
             self._deltas = None
@@ -212,6 +213,12 @@ class StreamTap:
         if whole is not None and name == self._model:
             return whole
         return encode_event(Event(event.name, {**event.data, "message": {**message, "model": self._model}}))
+
+
+def check_offered(block: Mapping[str, Any], offered: Collection[str] | None) -> None:
+    """Raises `StreamBroken` for a call of a tool that the request did not offer."""
+    if offered is not None and block.get("type") == "tool_use" and block.get("name") not in offered:
+        raise StreamBroken(f"a call of a tool that was not offered: {str(block.get('name'))[:100]}")
 
 
 @lru_cache(maxsize=256)

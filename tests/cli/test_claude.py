@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.audit.query import Filter, find
-from gateway.cli.claude import client_environment, split_arguments
+from gateway.cli.claude import client_environment, split_arguments, upstream_secrets
 from gateway.settings import Settings
 from gateway.store.engine import StoreError, close_store, open_existing
 from gateway.store.keys import KeyRecord, Keys
@@ -260,17 +260,31 @@ def test_claude_code_sees_no_credential_of_the_upstream_and_no_way_past_the_gate
         "AZURE_ANTHROPIC_API_KEY": "upstream",
         "BULKHEAD_DATA_DIR": "/d",
         "CLAUDE_CODE_USE_VERTEX": "1",
+        "DATABRICKS_API_KEY": "upstream",
+        "DATABRICKS_CLIENT_SECRET": "upstream",
+        "OPENAI_API_KEY": "upstream",
+        "OWN_NAME_OF_A_TOKEN": "named in the upstreams file",
         "CLAUDE_STREAM_IDLE_TIMEOUT_MS": "5",
         "NO_PROXY": "intern.example",
         "TERM": "xterm",
     }
-    told = client_environment(environ, "http://127.0.0.1:1", "bh_secret")
+    told = client_environment(environ, "http://127.0.0.1:1", "bh_secret", {"named in the upstreams file"})
     assert told["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:1"
     assert told["NO_PROXY"] == "intern.example,127.0.0.1,localhost"
     assert (told["TERM"], told["CLAUDE_STREAM_IDLE_TIMEOUT_MS"]) == ("xterm", "5")
-    assert not {"ANTHROPIC_API_KEY", "AZURE_ANTHROPIC_API_KEY", "BULKHEAD_DATA_DIR", "CLAUDE_CODE_USE_VERTEX"} & set(
-        told
+    assert not {"upstream", "named in the upstreams file"} & set(told.values())
+    assert not {"BULKHEAD_DATA_DIR", "CLAUDE_CODE_USE_VERTEX"} & set(told)
+
+
+def test_secrets_that_an_upstreams_file_names_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "upstreams.yaml"
+    file.write_text(
+        "upstreams:\n  one:\n    kind: openai\n    url: http://127.0.0.1:9/v1\n    credential: {env: OWN_NAME}\n"
+        "default: one\n"
     )
+    monkeypatch.setenv("OWN_NAME", "its value")
+    settings = Settings(upstreams=file, data_dir=tmp_path, workspace_root=tmp_path)
+    assert upstream_secrets(settings) == {"its value"}
 
 
 def _children(pid: int) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.doctor.checks import CHECKS, examine
-from gateway.cli.doctor.facts import EngineFacts, Facts
+from gateway.cli.doctor.facts import EngineFacts, Facts, UpstreamFacts
 from gateway.cli.doctor.runc import known_escapes
 
 GIB = 1024**3
@@ -25,6 +25,8 @@ ENGINE = EngineFacts(
     root_free=100 * GIB,
     skew_seconds=0.2,
 )
+ANTHROPIC = UpstreamFacts("anthropic", "anthropic", credential=True, open=False, place="ANTHROPIC_API_KEY")
+HOUSE = UpstreamFacts("house", "openai", credential=False, open=True, place="upstreams.house.credential")
 HEALTHY = Facts(
     driver="auto",
     engine=ENGINE,
@@ -50,9 +52,8 @@ HEALTHY = Facts(
     workspace="/home/a/code",
     workspace_owner=1000,
     workspace_is_home=False,
-    provider="anthropic",
-    credential_variable="ANTHROPIC_API_KEY",
-    has_credential=True,
+    upstreams=(ANTHROPIC,),
+    upstreams_error="",
     unknown_variables=(),
     known_variables=("BULKHEAD_MAX_STEPS", "BULKHEAD_MODE"),
 )
@@ -118,7 +119,10 @@ def test_a_healthy_host_has_nothing_to_do() -> None:
         ({"workspace_owner": 0}, "workspace root", "warn", "belongs to root"),
         ({"workspace": "/"}, "workspace root", "warn", "more than code"),
         ({"workspace_is_home": True}, "workspace root", "warn", "more than code"),
-        ({"has_credential": False}, "upstream", "warn", "ANTHROPIC_API_KEY"),
+        ({"upstreams": (replace(ANTHROPIC, credential=False),)}, "upstreams", "warn", "ANTHROPIC_API_KEY"),
+        ({"upstreams": (ANTHROPIC, HOUSE)}, "upstreams", "ok", "house (openai, no credential)"),
+        ({"upstreams": (ANTHROPIC, replace(HOUSE, open=False))}, "upstreams", "warn", "upstreams.house.credential"),
+        ({"upstreams": (), "upstreams_error": "up.yaml: is not YAML."}, "upstreams", "fail", "up.yaml: is not YAML."),
         ({"unknown_variables": ("BULKHEAD_MAX_STEP",)}, "variables", "warn", "meant BULKHEAD_MAX_STEPS?"),
         ({"unknown_variables": ("BULKHEAD_QQ",)}, "variables", "warn", "BULKHEAD_QQ"),
     ],
@@ -191,6 +195,52 @@ def test_a_required_engine_that_is_missing_is_a_failure(
     ran = bulkhead("doctor")
     assert ran.code == 1
     assert "DOCKER_HOST" in ran.out
+
+
+def upstreams_finding(bulkhead: Bulkhead) -> dict[str, str]:
+    checks = {check["name"]: check for check in bulkhead("doctor", "--json").json()["checks"]}
+    found: dict[str, str] = checks["upstreams"]
+    return found
+
+
+def test_a_mistake_in_the_upstreams_file_is_told_with_its_place(
+    bulkhead: Bulkhead, no_engine: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    file = tmp_path / "upstreams.yaml"
+    file.write_text("default: house\nupstreams:\n  house: {kind: openai, url: ftp://house}\n")
+    monkeypatch.setenv("BULKHEAD_UPSTREAMS", str(file))
+    found = upstreams_finding(bulkhead)
+    assert found["status"] == "fail"
+    assert f"{file}: upstreams.house.url" in found["detail"]
+
+
+def test_every_upstream_of_the_file_is_examined(
+    bulkhead: Bulkhead, no_engine: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    file = tmp_path / "upstreams.yaml"
+    file.write_text(
+        "default: house\n"
+        "upstreams:\n"
+        "  house: {kind: openai, url: 'http://127.0.0.1:8000/v1'}\n"
+        "  spare: {kind: anthropic, url: 'https://api.example'}\n"
+        "  lake: {kind: databricks, url: 'https://lake.example', credential: {env: LAKE_TOKEN}}\n"
+    )
+    monkeypatch.setenv("BULKHEAD_UPSTREAMS", str(file))
+    monkeypatch.setenv("LAKE_TOKEN", "dapi-not-shown")
+    found = upstreams_finding(bulkhead)
+    assert found["status"] == "warn"
+    assert found["remedy"] == "Set upstreams.spare.credential."
+    assert "dapi-not-shown" not in str(found)
+
+
+def test_a_dialect_that_nobody_speaks_is_a_failure(
+    bulkhead: Bulkhead, no_engine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_PROVIDER", "openai")
+    monkeypatch.setenv("OPENAI_DIALECT", "vlm")
+    found = upstreams_finding(bulkhead)
+    assert found["status"] == "fail"
+    assert "'vlm'" in found["detail"]
 
 
 def test_a_log_that_was_tampered_with_is_a_failure(bulkhead: Bulkhead, no_engine: None, data_dir: Any) -> None:

@@ -21,12 +21,8 @@ pytestmark = pytest.mark.engine
 
 Json = dict[str, Any]
 
-CLI_RUNS = [
-    (version, dialect)
-    for version in (VERSION, NEWER)
-    for dialect in ("azure", "databricks-anthropic", "databricks-chat", "vllm")
-]
-AGENT_RUNS = ["anthropic", "databricks-invocations", "mistral"]
+CLI_RUNS = [(version, dialect) for version in (VERSION, NEWER) for dialect in DIALECT_NAMES]
+AGENT_RUNS = DIALECT_NAMES
 BASH: ToolParam = {
     "name": "Bash",
     "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},

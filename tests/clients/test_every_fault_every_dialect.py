@@ -78,6 +78,24 @@ def failed(answer: Answer) -> bool:
     return last == "error"
 
 
+def failures(fault: str, client: httpx.Client, workers: ThreadPoolExecutor) -> dict[str, bytes]:
+    """The bodies of those answers that are errors."""
+    return {name: answer.body for name, answer in answers(fault, client, workers).items() if failed(answer)}
+
+
+@pytest.mark.parametrize("dialect", ["azure", "databricks-anthropic"])
+def test_a_revoked_token_costs_one_new_one_and_the_client_nothing(
+    dialect: str, matrix: Matrix, client: httpx.Client, workers: ThreadPoolExecutor
+) -> None:
+    """First of the file: the gateway throws away at most one token in a while, whatever an upstream says of it."""
+    upstream = matrix.upstreams[dialect]
+    assert failures("nothing", client, workers) == {}
+    before = upstream.tokens_issued()
+    upstream.revoke_tokens()
+    assert failures("nothing", client, workers) == {}
+    assert upstream.tokens_issued() == before + 1
+
+
 @pytest.mark.parametrize("sandboxed", [False, True], ids=["forwarded", "with the sandbox"])
 @pytest.mark.parametrize("fault", HARMLESS)
 def test_what_only_looks_odd_changes_nothing(
@@ -122,18 +140,6 @@ def test_what_can_be_read_either_way_is_still_legal(
 ) -> None:
     for answer in answers(fault, client, workers).values():
         failed(answer)
-
-
-@pytest.mark.parametrize("dialect", ["azure", "databricks-anthropic"])
-def test_a_revoked_token_costs_one_new_one_and_the_client_nothing(
-    dialect: str, matrix: Matrix, client: httpx.Client, workers: ThreadPoolExecutor
-) -> None:
-    upstream = matrix.upstreams[dialect]
-    assert not any(failed(answer) for answer in answers("nothing", client, workers).values())
-    before = upstream.tokens_issued()
-    upstream.revoke_tokens()
-    assert not any(failed(answer) for answer in answers("nothing", client, workers).values())
-    assert upstream.tokens_issued() == before + 1
 
 
 def test_nothing_of_an_upstreams_identity_reaches_the_client(client: httpx.Client, workers: ThreadPoolExecutor) -> None:

@@ -150,7 +150,7 @@ ANSWERS: list[tuple[dict[str, Any], int, str, str, dict[str, str]]] = [
     ({"status": 429, "type": "billing_error", "message": "cap", "headers": {"x-should-retry": "false"}}, 429,
      "billing_error", "cap", {"x-should-retry": "false"}),
     ({"status": 500, "message": "oops"}, 500, "api_error", "oops", {}),
-    ({"status": 503, "message": "busy", "headers": {"x-should-retry": "true"}}, 503, "api_error", "busy",
+    ({"status": 503, "message": "busy", "headers": {"x-should-retry": "true"}}, 529, "overloaded_error", "busy",
      {"x-should-retry": "true"}),
     ({"status": 529, "message": "Overloaded"}, 529, "overloaded_error", "Overloaded", {}),
     ({"status": 401, "message": "bad key sk-123"}, 500, "api_error", CREDENTIAL_REFUSED, {"x-should-retry": "false"}),

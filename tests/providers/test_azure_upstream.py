@@ -1,12 +1,14 @@
 """Claude on Azure: every spelling of its address, every way to sign in, and what is not there."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from answering import EVENTS, AnsweringStarter, answered, chunked
+from answering import EVENTS, Answer, AnsweringStarter, Asked, answered, chunked
 
 from gateway.providers.adapt import AZURE
+from gateway.providers.anthropic import AnthropicProvider
 from gateway.providers.azure import azure_endpoint, azure_provider
 from gateway.providers.base import UpstreamError, UpstreamRequest
 from gateway.providers.credentials import ClientCredentials, Scheme, StaticHeaders
@@ -144,3 +146,56 @@ async def test_a_missing_deployment_names_no_resource(answering: AnsweringStarte
     await provider.aclose()
     assert caught.value.answer.status == 404
     assert caught.value.answer.message == "No deployment at [removed] here"
+
+
+TOO_LONG = "max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens for claude-sonnet-4-5"
+LONG = b'{"model":"claude-opus-5-5","max_tokens":128000,"stream":true,"messages":[{"role":"user","content":"go"}]}'
+
+
+def at_most(limit: int) -> Callable[[Asked], Answer]:
+    def answer(asked: Asked) -> Answer:
+        if asked.json["max_tokens"] <= limit:
+            return chunked(*EVENTS)
+        error = {"type": "invalid_request_error", "message": TOO_LONG}
+        return answered(400, {"type": "error", "error": error})
+
+    return answer
+
+
+@pytest.mark.parametrize("way", ["stream", "relay"])
+async def test_an_answer_longer_than_the_model_behind_the_name_gives_is_asked_for_shorter(
+    answering: AnsweringStarter, way: str
+) -> None:
+    server = await answering(at_most(64_000))
+    provider = azure_provider(server.url, None)
+    async with getattr(provider, way)(UpstreamRequest(LONG, {"anthropic-version": "2023-06-01"})) as answer:
+        assert [piece async for piece in answer]
+    await provider.aclose()
+    assert [asked.json["max_tokens"] for asked in server.asked] == [128_000, 64_000]
+
+
+async def test_a_length_that_stays_refused_and_the_vendors_own_refusal_are_for_the_client(
+    answering: AnsweringStarter,
+) -> None:
+    server = await answering(at_most(0))
+    for provider, tries in ((azure_provider(server.url, None), 2), (AnthropicProvider(server.url), 1)):
+        server.asked.clear()
+        with pytest.raises(UpstreamError) as caught:
+            async with provider.stream(UpstreamRequest(LONG)):
+                pass
+        await provider.aclose()
+        assert (caught.value.status, caught.value.message, len(server.asked)) == (400, TOO_LONG, tries)
+
+
+async def test_a_fixed_newer_version_gets_none_of_the_fields_that_it_took_away(answering: AnsweringStarter) -> None:
+    server = await answering(lambda _: chunked(*EVENTS))
+    sampled = LONG.replace(b'"stream"', b'"temperature":1,"top_k":5,"stream"')
+    for provider in (azure_provider(server.url, None, version="2026-10-21"),
+                     AnthropicProvider(server.url, version="2026-10-21")):  # fmt: skip
+        request = UpstreamRequest(sampled, {"anthropic-version": "2023-06-01"})
+        assert not provider.relays(request)
+        async with provider.stream(request) as answer:
+            assert [event async for event in answer]
+        await provider.aclose()
+        asked = server.asked[-1]
+        assert (asked.headers["anthropic-version"], asked.json) == ("2026-10-21", json.loads(LONG))

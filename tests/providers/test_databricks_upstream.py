@@ -157,7 +157,7 @@ FAULTS: list[tuple[bytes, int, str | None]] = [
     (answered(429, {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "too many"}, retry_after="9"), 429, "9"),
     (answered(429, {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "too many"}), 429, None),
     (answered(503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "scaling from zero"}), 529, None),
-    (answered(503, b"<html>starting</html>", content_type="text/html"), 503, None),
+    (answered(503, b"<html>starting</html>", content_type="text/html"), 529, None),
     (answered(403, {"error_code": "PERMISSION_DENIED", "message": "no"}), 500, None),
     (answered(403, {"error_code": "403", "message": "Invalid access token."}), 500, None),
     (answered(404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "endpoint x"}), 404, None),

@@ -18,6 +18,7 @@ from gateway.providers.failures import (
 CREDENTIAL = "The gateway's credential was refused by its upstream model service. Tell the gateway's operator."
 UNPAID = "The gateway's upstream account cannot be charged."
 NO_ENDPOINT = "The gateway's upstream model service has no such endpoint."
+NOT_READY = "The upstream model service is overloaded or not ready yet."
 INNER = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}, "request_id": "req_x"}
 
 
@@ -50,7 +51,12 @@ TABLE: list[tuple[int, Any, int, str, str]] = [
     (400, databricks("BAD_REQUEST", {"message": json.dumps({"message": "in"})}), 400, "invalid_request_error", "in"),
     (400, databricks("BAD_REQUEST", {"error": {"type": "authentication_error", "message": "key"}}), 500, "api_error",
      CREDENTIAL),
-    (503, b"<html>starting</html>", 503, "api_error", "The upstream model service answered with status 503."),
+    (503, b"<html>starting</html>", 529, "overloaded_error", NOT_READY),
+    (503, databricks("INTERNAL_ERROR", "scaling from zero"), 529, "overloaded_error", "scaling from zero"),
+    (502, openai("Provider returned error", code=503), 529, "overloaded_error", "Provider returned error"),
+    (503, openai("Loading model", type="unavailable_error", code=503), 529, "overloaded_error", "Loading model"),
+    (500, openai("busy", type="overloaded_error"), 529, "overloaded_error", "busy"),
+    (503, {"detail": "starting at http://10.0.0.7:8000"}, 529, "overloaded_error", "starting at [removed]"),
     # OpenAI and its like
     (429, openai(type="insufficient_quota", code="insufficient_quota"), 500, "api_error", UNPAID),
     (429, openai(type="tokens", code="rate_limit_exceeded"), 429, "rate_limit_error", "said"),
@@ -77,6 +83,8 @@ TABLE: list[tuple[int, Any, int, str, str]] = [
     (400, {"type": "error", "error": {"type": "invalid_request_error", "message": "tools.0: `x` no"}}, 400,
      "invalid_request_error", "tools.0: `x` no"),
     (529, INNER, 529, "overloaded_error", "Overloaded"),
+    (500, INNER, 529, "overloaded_error", "Overloaded"),
+    (503, {"type": "error", "error": {"type": "api_error", "message": "m"}}, 529, "overloaded_error", "m"),
     (400, {"type": "error", "error": {"type": "invalid_request_error",
      "message": "Your credit balance is too low to access the Anthropic API."}}, 500, "api_error", UNPAID),
     (418, {"type": "error", "error": {"type": "teapot_error", "message": "said"}}, 418, "teapot_error", "said"),
@@ -141,7 +149,9 @@ RETRY_AFTER = [
 
 @pytest.mark.parametrize(("headers", "wait"), RETRY_AFTER)
 def test_the_time_to_wait_is_kept(headers: dict[str, str], wait: str | None) -> None:
-    assert error_from_answer(429, headers, b"{}").retry_after == wait
+    for status in (429, 503):
+        error = error_from_answer(status, headers, b"{}")
+        assert (error.retry_after, error.answer.headers.get("retry-after")) == (wait, wait)
 
 
 EVENTS = [
@@ -150,6 +160,8 @@ EVENTS = [
     ({"type": "error", "error": {"type": "permission_error", "message": "m"}}, 500, "api_error"),
     ({"type": "error", "error": {"type": "request_too_large", "message": "m"}}, 413, "request_too_large"),
     ({"error": {"code": 502, "message": "m"}}, 502, "api_error"),
+    ({"error": {"code": 503, "message": "m"}}, 529, "overloaded_error"),
+    ({"error": {"type": "overloaded_error", "message": "m"}}, 529, "overloaded_error"),
     ({"error": {"code": "429", "message": "m"}}, 429, "rate_limit_error"),
     ({"error": {"type": "server_error", "message": "m"}}, 500, "api_error"),
     ({"error": {"type": "BadRequestError", "code": 400, "message": "m"}}, 400, "invalid_request_error"),

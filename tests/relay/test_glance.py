@@ -57,6 +57,7 @@ def test_what_needs_nothing_of_the_gateway_is_forwarded(fields: Json) -> None:
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
         {"thread": {"type": "create"}},
         {"model": ""},
+        {"tools": [OWN], "tool_choice": {"type": "function", "function": {"name": "look_up"}}},
         {"messages": said({"type": "server_tool_use", "id": "s", "name": "Bash", "input": {}})},
         {"messages": said({"type": "text", "text": "shown", "gateway": {"display_only": True}})},
         {

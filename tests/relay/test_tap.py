@@ -204,3 +204,15 @@ def test_an_own_start_stands_for_the_upstreams() -> None:
     told = assembled(passed)
     assert (told["content"][0]["text"], told["usage"]["input_tokens"]) == ("late", 3)
     assert passed.count(b"event: message_start") == 1
+
+
+def test_a_call_of_a_tool_that_was_not_offered_never_passes() -> None:
+    """Claude Code runs every call it is sent."""
+    call = {"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": "id"}}
+    message = {"model": "claude-x", "content": [{"type": "text", "text": "so"}, call], "usage": {}}
+    data = b"".join(encode_event(event) for event in stream_of(message))
+    tap = StreamTap("claude-x", frozenset({"AskUserQuestion"}))
+    passed = tap.feed(data)
+    assert tap.broken is not None and "Bash" in tap.broken.reason
+    assert b"so" in passed and b"Bash" not in passed
+    assert StreamTap("claude-x", frozenset({"Bash"})).feed(data) == data

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from gateway.messages.errors import InvalidRequest
 from gateway.messages.events import Event
 from gateway.providers.base import UpstreamFailure, UpstreamRequest
 
 HANG = asyncio.Event
 """As an answer: nothing comes until the event is set."""
 
-Answer = UpstreamFailure | asyncio.Event | str | Sequence["str | UpstreamFailure"]
+Answer = UpstreamFailure | InvalidRequest | asyncio.Event | str | Sequence["str | UpstreamFailure"]
 
 
 class FakeStream:
@@ -84,7 +85,7 @@ class FakeProvider:
             if isinstance(answer, asyncio.Event):
                 await answer.wait()
                 answer = "message_stop"
-            if isinstance(answer, UpstreamFailure):
+            if isinstance(answer, UpstreamFailure | InvalidRequest):
                 raise answer
             yield [answer] if isinstance(answer, str) else answer
         finally:

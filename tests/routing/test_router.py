@@ -95,10 +95,18 @@ async def test_passing_trouble_is_retried_with_growing_waits(time: Time) -> None
     assert time.slept == [0.25, 0.5]
 
 
-async def test_a_named_wait_is_kept(time: Time) -> None:
-    one = FakeProvider("one", UpstreamError(429, "rate_limit_error", "Slow", retry_after="7"), "message_stop")
+async def test_a_short_named_wait_is_kept(time: Time) -> None:
+    one = FakeProvider("one", UpstreamError(429, "rate_limit_error", "Slow", retry_after="2"), "message_stop")
     await answer(router_of(time, one))
-    assert time.slept == [pytest.approx(7.35)]
+    assert time.slept == [pytest.approx(2.1)]
+
+
+async def test_a_longer_named_wait_is_the_clients_to_keep(time: Time) -> None:
+    one = FakeProvider("one", UpstreamError(429, "rate_limit_error", "Slow", retry_after="7"))
+    with pytest.raises(UpstreamError) as caught:
+        await answer(router_of(time, one))
+    assert (caught.value.answer.status, caught.value.answer.headers["retry-after"]) == (429, "7")
+    assert (len(one.asked), time.slept) == (1, [])
 
 
 @pytest.mark.parametrize("trouble", [OVERLOADED, LIMITED, BROKEN, MISSING, UpstreamTimeout("silent")])
@@ -116,6 +124,19 @@ async def test_a_refusal_of_the_request_goes_to_the_client_at_once(time: Time) -
         await answer(router_of(time, one, two))
     assert caught.value is WRONG
     assert (len(one.asked), len(two.asked), time.slept) == (1, 0, [])
+
+
+CANNOT = InvalidRequest("messages.0.content.0.source.type: url sources are not supported")
+
+
+async def test_what_only_a_spare_cannot_be_asked_does_not_hide_the_first_failure(time: Time) -> None:
+    one, two, three = FakeProvider("one", LIMITED), FakeProvider("two", CANNOT), FakeProvider("three")
+    assert (await answer(router_of(time, one, two, three)))[0] == "three"
+    with pytest.raises(UpstreamError) as caught:
+        await answer(router_of(time, one, two))
+    assert caught.value is LIMITED
+    with pytest.raises(InvalidRequest):
+        await answer(router_of(time, two, three))
 
 
 async def test_when_all_fail_the_client_gets_the_most_helpful_failure_with_its_wait(time: Time) -> None:
@@ -310,6 +331,19 @@ async def test_relaying_ends_where_the_next_target_needs_another_body(time: Time
     assert caught.value.answer is LIMITED.answer
     assert await answer(router, skip=caught.value.tried) == ("two", 1, ["message_stop"])
     assert len(one.asked) == 1
+
+
+@pytest.mark.parametrize("spare", [MISSING, CANNOT])
+async def test_what_failed_as_bytes_counts_when_the_rest_fails_as_events(
+    time: Time, spare: UpstreamFailure | InvalidRequest
+) -> None:
+    router = router_of(time, FakeRelay("one", LIMITED), FakeProvider("two", spare))
+    with pytest.raises(RelayEnded) as ended:
+        await relayed(router)
+    with pytest.raises(UpstreamError) as caught:
+        async with router.stream(ASKED, skip=ended.value.tried, failed=ended.value.failures):
+            pass
+    assert caught.value is LIMITED
 
 
 async def test_a_relay_that_fails_at_its_last_target_tells_that_failure(time: Time) -> None:

@@ -207,10 +207,15 @@ def workspace(facts: Facts) -> Finding:
     return Finding(name, "ok", place)
 
 
-def upstream(facts: Facts) -> Finding:
-    if facts.has_credential:
-        return Finding("upstream", "ok", f"{facts.provider}, credential set")
-    return Finding("upstream", "warn", f"{facts.provider}, no credential", f"Set {facts.credential_variable}.")
+def upstreams(facts: Facts) -> Finding:
+    if facts.upstreams_error:
+        return Finding("upstreams", "fail", facts.upstreams_error, "Correct it; docs/upstreams.md explains every key.")
+    missing = [one for one in facts.upstreams if not one.credential and not one.open]
+    if missing:
+        names, places = (", ".join(words) for words in zip(*((one.name, one.place) for one in missing), strict=True))
+        return Finding("upstreams", "warn", f"no credential for {names}", f"Set {places}.")
+    told = (f"{one.name} ({one.kind}{'' if one.credential else ', no credential'})" for one in facts.upstreams)
+    return Finding("upstreams", "ok", ", ".join(told))
 
 
 def variables(facts: Facts) -> Finding:
@@ -240,7 +245,7 @@ CHECKS: tuple[Callable[[Facts], Finding], ...] = (
     audit,
     clock,
     workspace,
-    upstream,
+    upstreams,
     variables,
 )
 

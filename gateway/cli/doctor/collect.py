@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import platform
@@ -9,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,25 @@ from docker.errors import DockerException
 from gateway.audit.chain import SealKey
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.writer import check_end
-from gateway.cli.doctor.facts import EngineFacts, Facts, ImageState
-from gateway.images import ImageError, source_tree, states
-from gateway.settings import Settings, unknown_variables, variable_of
+from gateway.cli.doctor.facts import EngineFacts, Facts, ImageState, UpstreamFacts
+from gateway.images.build import states
+from gateway.images.errors import ImageError
+from gateway.images.recipes import source_tree
+from gateway.routing.build import plan_of, router_of
+from gateway.routing.plan import Kind, RoutingPlan, UpstreamPlan
+from gateway.settings import Settings, SettingsError, unknown_variables, variable_of
 from gateway.store.engine import StoreError, close_store, open_existing
 
 ENGINE_TIMEOUT = 5
 COMMAND_TIMEOUT = 10
+
+_CREDENTIALS: Mapping[Kind, str] = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "azure": "AZURE_ANTHROPIC_API_KEY",
+    "databricks": "DATABRICKS_API_KEY",
+    "openai": "OPENAI_API_KEY",
+}
+"""Where the secret of an upstream comes from that is configured by variables."""
 
 
 def collect(settings: Settings) -> Facts:
@@ -35,7 +48,7 @@ def collect(settings: Settings) -> Facts:
     bubblewrap, bubblewrap_error = _bubblewrap()
     data = _stat(settings.data_dir)
     workspace = _stat(settings.workspace_root)
-    credential = "azure_anthropic_api_key" if settings.model_provider == "azure-anthropic" else "anthropic_api_key"
+    upstreams, upstreams_error = _upstreams(settings)
     return Facts(
         driver=settings.sandbox_driver,
         engine=engine,
@@ -61,11 +74,35 @@ def collect(settings: Settings) -> Facts:
         workspace=str(settings.workspace_root),
         workspace_owner=workspace.st_uid if workspace and settings.workspace_root.is_dir() else None,
         workspace_is_home=settings.workspace_root == Path.home(),
-        provider=settings.model_provider,
-        credential_variable=variable_of(credential),
-        has_credential=getattr(settings, credential) is not None,
+        upstreams=upstreams,
+        upstreams_error=upstreams_error,
         unknown_variables=tuple(unknown_variables(os.environ)),
         known_variables=tuple(variable_of(field) for field in Settings.model_fields),
+    )
+
+
+def _upstreams(settings: Settings) -> tuple[tuple[UpstreamFacts, ...], str]:
+    """What is configured, or why nothing can be made of it. Asks nobody."""
+    try:
+        plan = plan_of(settings)
+        asyncio.run(_built(plan))
+    except SettingsError as error:
+        return (), str(error)
+    return tuple(_upstream(one, settings) for one in plan.upstreams), ""
+
+
+async def _built(plan: RoutingPlan) -> None:
+    await router_of(plan).aclose()
+
+
+def _upstream(plan: UpstreamPlan, settings: Settings) -> UpstreamFacts:
+    place = _CREDENTIALS[plan.kind] if settings.upstreams is None else f"upstreams.{plan.name}.credential"
+    return UpstreamFacts(
+        plan.name,
+        plan.kind,
+        credential=plan.secret is not None or plan.oauth is not None,
+        open=plan.kind == "openai" and plan.url.lower().startswith("http:"),
+        place=place,
     )
 
 

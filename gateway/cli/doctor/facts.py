@@ -31,6 +31,20 @@ class EngineFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamFacts:
+    """A configured upstream."""
+
+    name: str
+    kind: str
+    credential: bool
+    """Whether one is configured; nobody was asked whether it is a good one."""
+    open: bool
+    """A chat server in the neighbourhood, which most likely asks for none."""
+    place: str
+    """The variable or the key of the file that its credential comes from."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """One host and configuration. None means: could not be found out, or is not there."""
 
@@ -61,8 +75,8 @@ class Facts:
     workspace: str
     workspace_owner: int | None
     workspace_is_home: bool
-    provider: str
-    credential_variable: str
-    has_credential: bool
+    upstreams: tuple[UpstreamFacts, ...]
+    upstreams_error: str
+    """Why no upstream can be made of the configuration; empty when all can."""
     unknown_variables: tuple[str, ...]
     known_variables: tuple[str, ...]

@@ -16,6 +16,7 @@ from gateway.providers.adapt.capabilities import (
     ThinkingRule,
 )
 from gateway.providers.adapt.compacting import with_compaction
+from gateway.providers.adapt.counting import estimate_edited
 from gateway.providers.adapt.pipeline import Adapted, adapt
 from gateway.providers.adapt.untouched import untouched
 
@@ -30,6 +31,7 @@ __all__ = [
     "ThinkingRule",
     "adapt",
     "answered",
+    "estimate_edited",
     "untouched",
     "with_compaction",
 ]

@@ -10,6 +10,7 @@ from gateway.providers.adapt.draft import Draft, map_blocks, map_inner
 __all__ = ["with_cache_marks"]
 
 _NAME = "cache_control"
+_MARK = b'"cache_control"'
 
 
 def with_cache_marks(draft: Draft, capabilities: Capabilities) -> Draft:
@@ -39,9 +40,9 @@ def with_cache_marks(draft: Draft, capabilities: Capabilities) -> Draft:
         fields = marked(tool.data) if _NAME.encode() in bytes(tool.raw) else None
         return tool if fields is None else tool.replace(drop=[_NAME] if not fields else [], **fields)
 
-    messages = map_blocks(draft.messages, block_marked, marks=(b'"cache_control"',))
-    if messages is not draft.messages:
-        draft = replace(draft, messages=messages)
+    if draft.mentions(_MARK):
+        messages = map_blocks(draft.messages, block_marked, marks=(_MARK,))
+        draft = draft if messages is draft.messages else replace(draft, messages=messages)
     if isinstance(draft.system, tuple):
         system = tuple((block_marked(block) or [block])[0] for block in draft.system)
         if any(new is not old for new, old in zip(system, draft.system, strict=True)):

@@ -15,11 +15,16 @@ __all__ = [
     "AZURE_HOSTED",
     "CHAT",
     "DATABRICKS",
+    "SAMPLING",
     "Capabilities",
     "ThinkingRule",
     "claude_version",
 ]
 
+SAMPLING = ("temperature", "top_k", "top_p")
+"""Fields that API version 2026-10-21 refuses."""
+
+_WITHOUT_SAMPLING = frozenset({"2026-10-21"})
 _VERSION = re.compile(r"claude-(?:[a-z]{1,20}-)?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 
 
@@ -84,6 +89,11 @@ class Capabilities:
             return False
         row = FEATURES[feature]
         return not row.gated or self.betas is None or bool(self.betas & set(row.betas))
+
+    @property
+    def takes_sampling(self) -> bool:
+        """Whether `SAMPLING` may be sent: not where every request becomes one of a version that refuses it."""
+        return self.versions is None or not _WITHOUT_SAMPLING.issuperset(self.versions)
 
     def takes_beta(self, value: str) -> bool:
         """Whether a value of `anthropic-beta` may be sent."""

@@ -25,7 +25,7 @@ def summary_message(summary: str) -> Message:
 def compacted(draft: Draft, capabilities: Capabilities) -> Draft:
     """Everything before the last compaction block with content becomes that content; blocks without content
     (the summary failed) are left out."""
-    if capabilities.has("compaction") or not any(holds(message, *_MARKS) for message in draft.messages):
+    if capabilities.has("compaction") or not draft.mentions(*_MARKS):
         return draft
     messages = from_last_summary(draft.messages)
     return draft if messages is draft.messages else replace(draft, messages=messages)

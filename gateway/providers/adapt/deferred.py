@@ -68,8 +68,7 @@ def with_deferred_tools(draft: Draft, capabilities: Capabilities) -> Draft:
     if capabilities.has("deferred_tools"):
         return draft
     tools = draft.tools or ()
-    spoken = any(holds(message, *_MARKS) for message in draft.messages)
-    if not spoken and not any(b"defer_loading" in bytes(tool.raw) for tool in tools):
+    if not draft.mentions(*_MARKS) and not any(b"defer_loading" in bytes(tool.raw) for tool in tools):
         return draft
     loaded = _Loaded({tool.name: tool for tool in tools if tool.name})
     strict = all(tool.name for tool in tools) and "mcp_servers" not in draft.fields
@@ -125,6 +124,8 @@ def _change(subject: Mapping[str, Any], *, added: bool) -> Iterator[_Change]:
 
 
 def _without_references(draft: Draft) -> Draft:
+    if not draft.mentions(*_MARKS):
+        return draft
     messages = map_blocks(draft.messages, _reference_as_text, role="user", marks=_MARKS[:1])
     messages = map_blocks(messages, lambda block: [] if block.type in _CHANGES else None, role="system", marks=_MARKS)
     return draft if messages is draft.messages else replace(draft, messages=messages)

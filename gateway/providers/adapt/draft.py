@@ -11,12 +11,15 @@ from typing import Any
 import msgspec
 
 from gateway.messages import jsonbytes
-from gateway.messages.blocks import Block, Message, Role, Tool
+from gateway.messages.blocks import Block, Message, Role, Tool, text_block
 from gateway.messages.errors import InvalidRequest
 from gateway.messages.jsonbytes import Raw
 from gateway.messages.request import MessagesRequest
 
-__all__ = ["Draft", "holds", "map_blocks", "map_inner"]
+__all__ = ["NOTHING", "Draft", "holds", "map_blocks", "map_inner", "must_stay"]
+
+NOTHING = "(no content)"
+"""Stands for an answer of which nothing is left; Claude Code words it so too."""
 
 _PARTS = ("messages", "system", "tools")
 
@@ -29,6 +32,8 @@ class Draft:
     """What the client sent."""
     given: tuple[object, object, object]
     """Messages, system and tools before any step, to tell by identity which parts changed."""
+    said: bytes
+    """The client's messages as they came."""
     fields: Mapping[str, Raw]
     messages: tuple[Message, ...]
     system: tuple[Block, ...] | str | None
@@ -61,6 +66,7 @@ class Draft:
         return cls(
             source=request,
             given=(messages, system, tools),
+            said=bytes(request.fields["messages"]),
             fields=fields,
             messages=messages,
             system=system,
@@ -70,6 +76,11 @@ class Draft:
             model=model or request.model,
             upstream=upstream,
         )
+
+    def mentions(self, *marks: bytes) -> bool:
+        """Whether the client's messages hold one of the marks anywhere: one look that spares most requests the
+        walk through their messages. No step writes what another one looks for."""
+        return any(mark in self.said for mark in marks)
 
     def value(self, name: str) -> Any:
         """A field of the body, decoded; None when absent."""
@@ -89,15 +100,20 @@ class Draft:
             return self
         return replace(self, fields={name: raw for name, raw in self.fields.items() if name not in names})
 
-    def body(self) -> dict[str, Raw]:
-        """All fields in the client's order; parts that no step replaced with the client's bytes."""
+    def request(self, fields: dict[str, Raw]) -> MessagesRequest:
+        """The draft as a request; `fields` is its `body`."""
+        return MessagesRequest(fields, counting=True, messages=self.messages, tools=self.tools or ())
+
+    def body(self, *, encoded: bool = True) -> dict[str, Raw]:
+        """All fields in the client's order; parts that no step replaced with the client's bytes. `encoded` False
+        leaves out messages and tools that were replaced."""
         fields: dict[str, Raw] = dict(self.fields)
         order = self.source.fields
         for name, part, given in zip(_PARTS, (self.messages, self.system, self.tools), self.given, strict=True):
             if part is given:
                 if name in order:
                     fields[name] = order[name]
-            elif part is not None:
+            elif part is not None and (encoded or name == "system"):
                 fields[name] = Raw(jsonbytes.encode(part))
         return {name: fields[name] for name in dict.fromkeys((*order, *fields)) if name in fields}
 
@@ -111,6 +127,11 @@ def holds(message: Message, *marks: bytes) -> bool:
     return any(mark in data for mark in marks)
 
 
+def must_stay(message: Message, before: Sequence[Message]) -> bool:
+    """Whether a message with nothing left to say has to say `NOTHING`: only an answer may follow a system message."""
+    return message.role == "assistant" and bool(before) and before[-1].role == "system"
+
+
 def map_blocks(
     messages: tuple[Message, ...],
     change: Callable[[Block], Sequence[Block] | None],
@@ -120,13 +141,14 @@ def map_blocks(
 ) -> tuple[Message, ...]:
     """The messages with every block replaced by what `change` returns for it; None keeps the block.
 
-    A message that loses all its blocks is left out, unless it carries more than its content. Without a
-    change the very same tuple comes back. Messages that hold none of the `marks` are not looked into.
+    A message that loses all its blocks is left out, unless it carries more than its content or `must_stay`. Without a
+    change the very same tuple comes back. Messages that hold none of the `marks`, or a mere text, are not looked into.
     """
     mapped: list[Message] = []
     changed = False
     for message in messages:
-        if (role is not None and message.role != role) or (marks and not holds(message, *marks)):
+        plain = isinstance(message.content, str) or (role is not None and message.role != role)
+        if plain or (marks and not holds(message, *marks)):
             mapped.append(message)
             continue
         blocks = _mapped(message.blocks, change)
@@ -136,6 +158,8 @@ def map_blocks(
         changed = True
         if blocks or message.extra:
             mapped.append(message.with_content(blocks))
+        elif must_stay(message, mapped):
+            mapped.append(message.with_content([text_block(NOTHING)]))
     return tuple(mapped) if changed else messages
 
 

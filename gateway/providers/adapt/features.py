@@ -73,7 +73,9 @@ FEATURES: Mapping[str, Feature] = {
     ),
     "attribution": Feature("the client's billing line as first block of the system prompt"),
     "billing_policy": Feature("who pays for a request", fields=("billing_policy",)),
-    "browser_toolset": Feature("the browser toolset of the client", tools=("browser_toolset",)),
+    "browser_toolset": Feature(
+        "the browser toolset of the client", tools=("browser_toolset",), call_fields=("toolset_name",)
+    ),
     "cache_control": Feature("marks for prompt caching", betas=("prompt-caching",), fields=("cache_control",)),
     "cache_scope": Feature("`scope` in marks for prompt caching", betas=("prompt-caching-scope",)),
     "cache_ttl": Feature("`ttl` in marks for prompt caching", betas=("extended-cache-ttl",)),

@@ -5,7 +5,7 @@ Unknown ones follow the upstream's kind: one that speaks the vendor's newest API
 
 from collections.abc import Iterable
 
-from gateway.providers.adapt.capabilities import Capabilities
+from gateway.providers.adapt.capabilities import SAMPLING, Capabilities
 from gateway.providers.adapt.draft import Draft
 from gateway.providers.adapt.features import CORE_FIELDS, FEATURES
 
@@ -31,6 +31,8 @@ def with_known_fields(draft: Draft, capabilities: Capabilities) -> Draft:
             draft = _without_inner(draft, outer, (inner,))
     if not capabilities.open:
         draft = _without_unknown(draft, "output_config")
+    if not capabilities.takes_sampling:
+        draft = draft.without(*SAMPLING)
     return _without_updates(draft, capabilities)
 
 

@@ -15,7 +15,7 @@ from gateway.providers.adapt.capabilities import Capabilities
 from gateway.providers.adapt.draft import Draft, map_blocks
 from gateway.providers.adapt.features import BLOCK_OWNERS, CALL_OWNERS
 
-__all__ = ["folded"]
+__all__ = ["folded", "foreign"]
 
 _MARKS = (b"server_tool_use", b"mcp_tool_", b"_tool_result", b'"fallback"')
 _CLIENT_BLOCKS = frozenset({"tool_use", "tool_result"})
@@ -28,13 +28,15 @@ def folded(draft: Draft, capabilities: Capabilities) -> Draft:
     """Assistant blocks of server tools that the upstream does not have, as text."""
 
     def fold(block: Block) -> list[Block] | None:
-        if not _foreign(block, capabilities):
+        if not foreign(block, capabilities):
             return _uncited(block, capabilities)
         if block.type in _SILENT:
             return []
         return [text_block(_call(block) if _is_call(block) else _result(block))]
 
     marks = _MARKS if capabilities.has("web_search") else (*_MARKS, b"web_search_result_location")
+    if not draft.mentions(*marks):
+        return draft
     messages = map_blocks(draft.messages, fold, role="assistant", marks=marks)
     return draft if messages is draft.messages else replace(draft, messages=messages)
 
@@ -43,7 +45,8 @@ def _is_call(block: Block) -> bool:
     return block.type in ("server_tool_use", "mcp_tool_use")
 
 
-def _foreign(block: Block, capabilities: Capabilities) -> bool:
+def foreign(block: Block, capabilities: Capabilities) -> bool:
+    """Whether the block is of a server tool that the upstream does not have, so that it becomes text."""
     if block.type in _CLIENT_BLOCKS or block.type == "compaction":
         return False
     if block.type == "server_tool_use":

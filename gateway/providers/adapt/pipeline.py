@@ -81,7 +81,7 @@ def adapt(request: UpstreamRequest, capabilities: Capabilities, *, upstream: str
         fields["model"] = Raw(encode(draft.model))
     same = fields == parsed.fields
     return Adapted(
-        request=parsed if same else MessagesRequest(fields, counting=True),
+        request=parsed if same else draft.request(fields),
         headers=sent_headers(draft.version, draft.betas, capabilities),
         applied_edits=list(draft.edits),
         edited=draft.edited,

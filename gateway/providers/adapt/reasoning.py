@@ -27,6 +27,8 @@ def with_own_thinking(draft: Draft, capabilities: Capabilities) -> Draft:
         return [] if block.type in _KINDS and not _welcome(block, draft, capabilities) else None
 
     marks = (b"thinking",) if capabilities.own_reasoning_only or not capabilities.any_reasoning else (_OWN.encode(),)
+    if not draft.mentions(*marks):
+        return draft
     messages = map_blocks(draft.messages, keep, role="assistant", marks=marks)
     return draft if messages is draft.messages else replace(draft, messages=messages, lost_thinking=True)
 

@@ -33,7 +33,7 @@ def _check_media(draft: Draft, capabilities: Capabilities) -> None:
     marks = [mark for kind, mark in _SOURCE_MARKS.items() if kind not in capabilities.sources]
     if not capabilities.has("code_execution"):
         marks.append(b'"container_upload"')
-    if not marks:
+    if not marks or not draft.mentions(*marks):
         return
     for at, message in enumerate(draft.messages):
         if message.role != "user" or not holds(message, *marks):

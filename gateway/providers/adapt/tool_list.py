@@ -65,6 +65,8 @@ def with_plain_fields(draft: Draft, capabilities: Capabilities) -> Draft:
         return [block.replace(drop=calls)]
 
     marked = tuple(f'"{name}"'.encode() for name in calls)
+    if not draft.mentions(*marked):
+        return draft
     messages = map_blocks(draft.messages, plain, role="assistant", marks=marked)
     return draft if messages is draft.messages else replace(draft, messages=messages)
 

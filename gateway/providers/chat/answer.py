@@ -4,7 +4,6 @@ Goes by what the bytes are and not by what the content type claims: servers answ
 with errors, with HTML. Must not know URLs or credentials.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -12,19 +11,15 @@ import msgspec
 
 from gateway.messages import jsonbytes
 from gateway.messages.events import Event
-from gateway.messages.sse_data import MAX_EVENT, EventTooLarge, SseData, SseDatum
+from gateway.messages.sse_data import EventTooLarge, SseData, SseDatum
+from gateway.providers.accepted import BLANK, drained, head_of, object_in, rest_of, translated
 from gateway.providers.base import UpstreamBroken
 from gateway.providers.chat.request import Reading
 from gateway.providers.chat.stream import ChatStream
 from gateway.providers.failures import error_from_event
-from gateway.providers.messages_answer import translated
-from gateway.providers.wire import HttpResponse, WireError
+from gateway.providers.wire import HttpResponse
 
 __all__ = ["events_of_pieces", "read_answer"]
-
-_BLANK = b"\xef\xbb\xbf \t\r\n"
-_MAX_BLANK = 256 * 1024
-_DRAIN_SECONDS = 0.25
 
 
 async def read_answer(response: HttpResponse, reading: Reading, input_tokens: int) -> AsyncGenerator[Event, None]:
@@ -37,7 +32,7 @@ async def read_answer(response: HttpResponse, reading: Reading, input_tokens: in
     with translated():
         async for event in events_of_pieces(chunks, reading, input_tokens):
             yield event
-    await _drain(chunks)
+    await drained(chunks)
 
 
 async def events_of_pieces(
@@ -45,12 +40,9 @@ async def events_of_pieces(
 ) -> AsyncGenerator[Event, None]:
     """The same from the bytes alone, however they are cut."""
     stream = ChatStream(reading, input_tokens=input_tokens)
-    head = await _head(pieces)
-    first = head.lstrip(_BLANK)[:1]
-    if first == b"<":
-        raise UpstreamBroken(f"a 200 answer that is HTML: {head[:120]!r}")
-    if first in (b"{", b"["):
-        body = await _rest(head, pieces)
+    head, is_json = await head_of(pieces)
+    if is_json:
+        body = await rest_of(head, pieces)
         for event in [*stream.feed(_whole(body)), *stream.close(clean=False)]:
             yield event
         return
@@ -76,28 +68,6 @@ async def events_of_pieces(
         yield event
 
 
-async def _head(pieces: AsyncIterator[bytes]) -> bytes:
-    """What has come when the first visible byte has: some servers send blanks while they think."""
-    head = b""
-    async for piece in pieces:
-        head += piece
-        if head.strip(_BLANK):
-            return head
-        if len(head) > _MAX_BLANK:
-            raise UpstreamBroken("an answer of nothing but blanks")
-    raise UpstreamBroken("an empty answer")
-
-
-async def _rest(head: bytes, pieces: AsyncIterator[bytes]) -> bytes:
-    found, size = [head], len(head)
-    async for piece in pieces:
-        found.append(piece)
-        size += len(piece)
-        if size > MAX_EVENT:
-            raise UpstreamBroken(f"an answer of more than {MAX_EVENT} bytes")
-    return b"".join(found)
-
-
 def _ends(datum: SseDatum) -> bool:
     return datum.data.strip() == b"[DONE]"
 
@@ -105,7 +75,7 @@ def _ends(datum: SseDatum) -> bool:
 def _chunk(datum: SseDatum) -> dict[str, Any]:
     if not datum.data.strip():
         return {}
-    chunk = _object(datum.data)
+    chunk = object_in(datum.data, "a chunk")
     if datum.name == b"error" and "error" not in chunk:
         raise error_from_event({"error": chunk})
     return chunk
@@ -113,7 +83,7 @@ def _chunk(datum: SseDatum) -> dict[str, Any]:
 
 def _whole(body: bytes) -> dict[str, Any]:
     """A whole answer, or an error; front doors put either into a list."""
-    body = body.strip(_BLANK)
+    body = body.strip(BLANK)
     try:
         decoded = jsonbytes.decode_any(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -125,24 +95,3 @@ def _whole(body: bytes) -> dict[str, Any]:
     if not isinstance(decoded.get("choices"), list):
         raise error_from_event(decoded)
     return decoded
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        decoded = jsonbytes.decode_any(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamBroken(f"a chunk that is not JSON: {error}") from error
-    if not isinstance(decoded, dict):
-        raise UpstreamBroken("a chunk that is not a JSON object")
-    return decoded
-
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Reads the little that may follow the end, so that the connection can serve again; a server that keeps its
-    body open beyond a moment, as one cut short does, loses the connection instead."""
-    try:
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in chunks:
-                pass
-    except (TimeoutError, WireError):
-        return

@@ -78,7 +78,9 @@ def result_of(block: Block, call: str, dialect: Dialect) -> Result:
             media.append(seen)
             texts.append(f"[{_kind(seen)} {len(media)} of this result {_where(dialect)}]")
         else:
-            texts.append(_no_image(item.get("source")) if item.get("type") == "image" else _text(item))
+            texts.append(
+                _no_image(item.get("source")) if item.get("type") == "image" else _text(item) or _unknown(item)
+            )
     text = "\n".join(part for part in texts if part.strip())
     if block.get("is_error") is True and not text.startswith("Error"):
         text = f"Error: {text}" if text else "Error: the tool failed."
@@ -121,6 +123,15 @@ def _image(source: object, dialect: Dialect) -> Part | None:
 def _no_image(source: object) -> str:
     at = source.get("url") if isinstance(source, dict) else None
     return f"[An image stood here that this model cannot be shown{_at(at)}.]"
+
+
+def _unknown(item: Mapping[str, Any]) -> str:
+    kind = item.get("type")
+    return (
+        ""
+        if kind == "text" or not isinstance(kind, str)
+        else f"[A {kind[:64]} stood here that this model cannot read.]"
+    )
 
 
 def _at(url: object) -> str:

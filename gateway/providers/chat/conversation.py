@@ -22,6 +22,7 @@ __all__ = ["Conversation", "call_ids", "called_names"]
 ChatMessage = dict[str, Any]
 
 _NOTHING = "(no content)"
+_GO_ON = "Go on exactly where your last message ends, and repeat nothing of it."
 _NOT_TEXT = frozenset({"tool_use", "thinking", "redacted_thinking"})
 
 
@@ -80,12 +81,13 @@ class Conversation:
                 self._assistant(turn, after, in_loop=at >= loop)
             else:
                 self._user(turn)
+        if self.prefilled and not self._dialect.continues:
+            self._add_user([text_part(_GO_ON)])
         for message in self._messages:
             if message["role"] == "user":
                 message["content"] = as_content(message["content"])
-        last = self._messages[-1]
         if self.prefilled:
-            last.update(self._dialect.prefill_message)
+            self._messages[-1].update(self._dialect.prefill_message)
         return self._messages
 
     @property
@@ -226,10 +228,11 @@ def _list(value: object) -> list[Any]:
 def _turns(messages: Sequence[Message]) -> list[_Turn]:
     turns: list[_Turn] = []
     waiting: list[str] = []  # system entries between a call and its result: the results come first
+    spoken_at = max((at for at, message in enumerate(messages) if _spoken(message)), default=-1)
     for at, message in enumerate(messages):
         if message.role == "system":
             text = message.text
-            if not text.strip() or _cleared(message, messages[at + 1 :]):
+            if not text.strip() or (at < spoken_at and _passing(message)):
                 continue
             if turns[-1].blocks("tool_use"):
                 waiting.append(text)
@@ -250,13 +253,17 @@ def _turn(turns: list[_Turn], *, assistant: bool) -> _Turn:
     return turns[-1]
 
 
-def _cleared(message: Message, later: Sequence[Message]) -> bool:
-    """Whether a system entry was meant to hold only until the user spoke again."""
-    mark = message.extra.get("clear_at")
-    if mark is None or jsonbytes.decode_any(mark) != "next_user_message":
+def _spoken(message: Message) -> bool:
+    """Whether the user says something of their own here."""
+    if message.role != "user":
         return False
-    spoken = (one for one in later if one.role == "user")
-    return any(isinstance(one.content, str) or any(b.type != "tool_result" for b in one.content) for one in spoken)
+    return isinstance(message.content, str) or any(block.type != "tool_result" for block in message.content)
+
+
+def _passing(message: Message) -> bool:
+    """Whether a system entry holds only until the user speaks again."""
+    mark = message.extra.get("clear_at")
+    return mark is not None and jsonbytes.decode_any(mark) == "next_user_message"
 
 
 def _loop_start(turns: Sequence[_Turn]) -> int:

@@ -80,6 +80,8 @@ class Dialect:
     """Text of the assistant message put between tool results and a user message, where one must stand."""
     cache_control: bool = False
     """Takes `cache_control` on text parts."""
+    continues: bool = False
+    """Goes on from a last assistant message; others take it for finished, or refuse it, and are asked in words."""
     prefill_message: Mapping[str, Any] = field(default_factory=dict)
     prefill_body: Mapping[str, Any] = field(default_factory=dict)
     """Fields that make the server continue a last assistant message, on that message and in the body."""
@@ -156,6 +158,7 @@ _TABLE = (
     Dialect("azure-openai", root="/openai/v1", tool_description_length=1024, **_OPENAI),
     Dialect(
         "vllm",
+        continues=True,
         top_k=True,
         asks=("effort", "template"),
         reasoning_back="reasoning_content",
@@ -164,6 +167,7 @@ _TABLE = (
     ),
     Dialect(
         "sglang",
+        continues=True,
         top_k=True,
         asks=("effort", "template"),
         reasoning_back="reasoning_content",
@@ -181,6 +185,7 @@ _TABLE = (
     ),
     Dialect(
         "ollama",
+        continues=True,
         tool_choice="no",
         parallel_tool_calls="no",
         images="base64",
@@ -201,6 +206,7 @@ _TABLE = (
     ),
     Dialect(
         "mistral",
+        continues=True,
         stream_usage=False,
         prefill_message={"prefix": True},
         **_MISTRAL_IDS,

@@ -12,18 +12,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway import __version__
-from gateway.messages.events import Event
+from gateway.providers.accepted import Running, json_object, noted_headers, refusal_of, translated
 from gateway.providers.adapt import CHAT, adapt, answered
+from gateway.providers.answer_room import room_for_answer
 from gateway.providers.base import UpstreamRequest, UpstreamTimeout
 from gateway.providers.chat.answer import read_answer
 from gateway.providers.chat.dialects import DIALECTS, Dialect
 from gateway.providers.chat.endpoints import Endpoints
-from gateway.providers.chat.errors import room_for_answer
 from gateway.providers.chat.request import ChatRequest, to_chat
 from gateway.providers.credentials import Credential
 from gateway.providers.estimate import estimate_tokens
-from gateway.providers.failures import MAX_ERROR_BODY, error_from_answer, names_no_endpoint, refuses_credential
-from gateway.providers.messages_answer import json_object, noted_headers, translated
+from gateway.providers.failures import error_from_answer, names_no_endpoint, refuses_credential
 from gateway.providers.wire import HttpClient, HttpResponse
 
 __all__ = ["ChatProvider"]
@@ -70,7 +69,7 @@ class ChatProvider:
         }
 
     @asynccontextmanager
-    async def stream(self, request: UpstreamRequest) -> AsyncIterator["_Stream"]:
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[Running]:
         """See `Provider.stream`. Raises `InvalidRequest` too, for what the upstream cannot be asked."""
         adapted = adapt(request, self._capabilities, upstream=self.name)
         model = request.model or adapted.request.model
@@ -85,7 +84,7 @@ class ChatProvider:
         async with self._asked(chat, self.endpoints.chat_for(model)) as response:
             async with aclosing(read_answer(response, chat.reading, estimated)) as events:
                 found = answered(events, adapted) if adapted.edited else events
-                yield _Stream(noted_headers(response), await anext(found), found)
+                yield Running(noted_headers(response), await anext(found), found)
 
     async def count_tokens(self, request: UpstreamRequest) -> int | None:
         """See `Provider.count_tokens`: no chat server counts."""
@@ -99,7 +98,7 @@ class ChatProvider:
             async with asyncio.timeout(SIDE_CALL_SECONDS):
                 async with self._sent("GET", self.endpoints.models, b"") as response:
                     if response.status != 200:
-                        body = await response.body(MAX_ERROR_BODY)
+                        body = await refusal_of(response)
                         if names_no_endpoint(response.status, body):
                             return []
                         raise error_from_answer(response.status, response.headers, body)
@@ -125,8 +124,7 @@ class ChatProvider:
                 if response.status == 200:
                     yield response
                     return
-                with translated():
-                    body = await response.body(MAX_ERROR_BODY)
+                body = await refusal_of(response)
             shorter = None if last else room_for_answer(response.status, body, asked.max_tokens)
             if shorter is None:
                 raise error_from_answer(response.status, response.headers, body)
@@ -142,23 +140,9 @@ class ChatProvider:
                     if last or self._credential is None or response.status not in (401, 403):
                         yield response
                         return
-                    refusal = await response.body(MAX_ERROR_BODY)
+                    refusal = await refusal_of(response)
             if not refuses_credential(response.status, refusal) or not self._credential.rejected():
                 raise error_from_answer(response.status, response.headers, refusal)
-
-
-class _Stream:
-    """The running answer: see `UpstreamStream`."""
-
-    def __init__(self, headers: Mapping[str, str], first: Event, rest: AsyncIterator[Event]) -> None:
-        self.headers = headers
-        self._first = first
-        self._rest = rest
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        yield self._first
-        async for event in self._rest:
-            yield event
 
 
 def _has_id(entry: object) -> bool:

@@ -17,6 +17,7 @@ _PIECE_COST = 64
 
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL = 200
+_LAST = 599
 _NO_BODY = frozenset({204, 304})
 _TOO_LARGE = "the upstream's answer has too large a head"
 
@@ -119,6 +120,8 @@ class Answer:
             if status == _SWITCHING_PROTOCOLS:
                 self._refuse("the upstream switched protocols unasked")
             return
+        if status > _LAST:
+            self._refuse(f"the upstream answered with {status}, which is no HTTP status")
         coding = self.headers.get("transfer-encoding")
         if coding is not None and coding.lower() != "chunked":
             self._refuse("the upstream's answer has a transfer-encoding other than chunked")

@@ -222,6 +222,14 @@ def test_a_manual_budget_is_given_up_where_the_open_call_lost_its_thinking() -> 
     assert adaptive["thinking"] == {"type": "adaptive"}
 
 
+@pytest.mark.parametrize("answer", [assistant(" "), assistant(foreign()), assistant(text("\n"), thinking("", ""))])
+def test_an_answer_of_nothing_stays_where_a_system_message_needs_one(answer: Json) -> None:
+    messages = [user("hi"), system("be brief"), answer, user("more")]
+    silent = assistant(text("(no content)"))
+    assert reduced(AZURE, messages)["messages"] == [user("hi"), system("be brief"), silent, user("more")]
+    assert reduced(AZURE, [user("hi"), answer, user("more")])["messages"] == [user("hi"), user("more")]
+
+
 def test_blank_assistant_texts_are_left_out_for_upstreams_that_refuse_them() -> None:
     messages = [user("hi"), assistant(text("\n\n"), call("a")), user(result("a")), assistant("  "), user("more")]
     assert reduced(ANTHROPIC, messages)["messages"] == messages

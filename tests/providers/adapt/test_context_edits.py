@@ -1,15 +1,19 @@
 """Context edits that the gateway applies in an upstream's place."""
 
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from adapt_support import Json, assistant, body_of, call, foreign, request, result, thinking, user
+from adapt_support import Json, assistant, body_of, call, foreign, request, result, searched, thinking, user
 
 from gateway.messages.errors import InvalidRequest
 from gateway.messages.events import Event
-from gateway.providers.adapt import ANTHROPIC, CHAT, DATABRICKS, Adapted, adapt, answered
+from gateway.messages.request import MessagesRequest
+from gateway.providers.adapt import ANTHROPIC, CHAT, DATABRICKS, Adapted, adapt, answered, estimate_edited
 from gateway.providers.adapt.context_edits import CLEARED
+from gateway.providers.estimate import estimate_tokens
 
 NAMES = ["Bash", "Read", "Bash", "Grep", "Bash"]
 BIG = "word " * 400
@@ -36,6 +40,8 @@ def cleared(adapted: Adapted) -> list[str]:
 
 
 TRIGGER = {"trigger": {"type": "tool_uses", "value": 2}}
+KEEP_NONE = {"keep": {"type": "tool_uses", "value": 0}}
+KEEP_ONE = {"keep": {"type": "tool_uses", "value": 1}}
 EDITS: list[tuple[Json, list[str]]] = [
     ({}, []),
     ({"trigger": {"type": "input_tokens", "value": 200}}, ["t0", "t1"]),
@@ -64,6 +70,39 @@ def test_inputs_are_cleared_with_their_results_when_asked(inputs: object, emptie
     adapted = edited(loop(), uses(**TRIGGER, clear_tool_inputs=inputs))
     calls = [message["content"][0] for message in body_of(adapted)["messages"] if message["role"] == "assistant"]
     assert [block["id"] for block in calls if block["input"] == {}] == emptied
+
+
+def test_results_of_server_tools_that_are_told_as_text_are_cleared_like_any() -> None:
+    messages = [user("hi"), assistant(*searched("srvtoolu_1"), call("t1")), user(result("t1", BIG))]
+    adapted = edited(messages, uses(trigger={"type": "tool_uses", "value": 1}, **KEEP_ONE))
+    told = json.dumps(body_of(adapted)["messages"])
+    assert "A page" not in told
+    assert CLEARED in told
+    assert adapted.applied_edits[0]["cleared_tool_uses"] == 1
+
+
+def test_sealed_results_of_an_upstream_with_the_tool_stay_whole() -> None:
+    searching = replace(CHAT, lacks=CHAT.lacks - {"web_search"})
+    messages = [user("hi"), assistant(*searched("srvtoolu_1"), call("t1")), user(result("t1", BIG))]
+    sent = request(messages, context_management=uses(trigger={"type": "tool_uses", "value": 0}, **KEEP_NONE))
+    adapted = adapt(sent, searching, upstream="vllm")
+    assert body_of(adapted)["messages"][1] == messages[1]
+    assert cleared(adapted) == ["t1"]
+
+
+def test_more_edits_than_anybody_needs_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"edits: List should have at most 8 items, not 9"):
+        edited(loop(), {"edits": [*uses()["edits"]] * 9})
+
+
+def test_a_count_tells_what_is_left_and_what_it_was() -> None:
+    asked = request(loop(), context_management=uses(**TRIGGER), max_tokens=...)
+    left, whole = estimate_edited(MessagesRequest.parse(asked.body, counting=True))
+    assert whole is not None
+    assert left == estimate_tokens(edited(loop(), uses(**TRIGGER)).request)
+    assert whole == estimate_tokens(MessagesRequest.parse(asked.body, counting=True)) > left
+    plain = MessagesRequest.parse(request(loop()).body)
+    assert estimate_edited(plain) == (estimate_tokens(plain), None)
 
 
 def test_the_same_conversation_is_cut_the_same_way_however_it_was_cut_before() -> None:

@@ -293,3 +293,35 @@ def test_long_descriptions_continue_in_the_system_prompt_where_the_server_limits
     body = body_of(user("hi"), tools=[tool("Bash", description="x" * 3000)], dialect="azure-openai", system="be good")
     assert len(body["tools"][0]["function"]["description"]) == 1024
     assert body["messages"][0]["content"].startswith("be good\n\n# Tool Bash\n\nxxx")
+
+
+@pytest.mark.parametrize("dialect", ["openai", "databricks", "generic", "llama.cpp"])
+def test_a_server_that_would_not_go_on_from_a_beginning_is_asked_to(dialect: str) -> None:
+    told = messages_of(user("a"), assistant("It is"), dialect=dialect)
+    assert told[-2]["content"] == "It is"
+    assert told[-1] == {
+        "role": "user",
+        "content": "Go on exactly where your last message ends, and repeat nothing of it.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("dialect", "last", "fields"),
+    [
+        ("vllm", {}, {"continue_final_message": True, "add_generation_prompt": False}),
+        ("mistral", {"prefix": True}, {}),
+        ("ollama", {}, {}),
+    ],
+)
+def test_a_server_that_goes_on_from_a_beginning_gets_it_last(
+    dialect: str, last: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    body = body_of(user("a"), assistant("It is"), dialect=dialect)
+    assert body["messages"][-1] == {"role": "assistant", "content": "It is", **last}
+    assert fields.items() <= body.items()
+
+
+def test_what_no_chat_server_can_be_shown_leaves_a_trace_in_a_result() -> None:
+    found = messages_of(*CALLED, user(result("t1", [{"type": "browser_state", "url": "u"}]), result("t2", [text(" ")])))
+    assert found[2]["content"] == "[A browser_state stood here that this model cannot read.]"
+    assert found[3]["content"] == ""

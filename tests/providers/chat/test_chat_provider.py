@@ -117,8 +117,11 @@ async def test_json_in_place_of_a_stream_is_an_answer(answering: AnsweringStarte
         (answered(422, {"detail": [{"msg": "extra fields not permitted"}]}), 400),
         (answered(401, {"error": {"message": "Incorrect API key provided: sk-abc123"}}), 500),
         (answered(429, {"error": {"message": "slow"}}, retry_after="7"), 429),
-        (answered(503, b"<html>front door</html>", content_type="text/html"), 503),
+        (answered(503, b"<html>front door</html>", content_type="text/html"), 529),
         (answered(404, {"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}), 404),
+        (answered(429, b"no zip", content_encoding="gzip", retry_after="7"), 429),
+        (answered(503, {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}), 529),
+        ([answered(529, b"cut off in the middle of it")[:-9], CLOSE], 529),
     ],
 )
 async def test_errors_before_the_first_event_are_failures_with_a_status(
@@ -207,6 +210,22 @@ async def test_an_answer_longer_than_the_model_gives_is_asked_for_shorter(
     server = await answering(answer)
     await ask(provider(server), asking(max_tokens=128_000))
     assert [one.json["max_tokens"] for one in server.asked] == [128_000, asked]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"max_tokens: 5 > {'9' * 6000}",
+        f"maximum context length is {'9' * 6000} tokens and your request has {'1' * 6000} input",
+        "context length is 9 tokens. " * 3000,
+    ],
+    ids=["a limit", "a window", "no end"],
+)
+async def test_absurd_lengths_are_an_ordinary_refusal(answering: AnsweringStarter, said: str) -> None:
+    server = await answering(lambda _: answered(400, {"error": {"message": said}}))
+    found = await failure(provider(server))
+    assert isinstance(found, UpstreamError)
+    assert found.status == 400
 
 
 async def test_a_length_that_stays_refused_is_an_error(answering: AnsweringStarter) -> None:
