@@ -13,6 +13,7 @@ from gateway.agent.facts import TurnFacts
 from gateway.agent.output import Output
 from gateway.agent.records import Source, TurnRecords
 from gateway.agent.retry import wait_before_retry
+from gateway.limits.counts import at_least
 from gateway.messages.assemble import Assembler
 from gateway.messages.blocks import Message
 from gateway.messages.events import (
@@ -27,8 +28,10 @@ from gateway.routing.router import Router
 
 log = structlog.get_logger(__name__)
 
-Meter = Callable[[str, Mapping[str, Any]], None]
-"""Told the upstream's name of the model and the usage of every model call, whole or not."""
+CANCELLED = "cancelled"
+
+Meter = Callable[[Source, Mapping[str, Any]], None]
+"""Told who answered and the usage of every model call, whole or not."""
 
 
 class Sampler:
@@ -67,7 +70,7 @@ class Sampler:
         began = time.monotonic()
         answer, source = Assembler(), Source()
         self._begun = False
-        problem: str | None = "cancelled"
+        problem: str | None = CANCELLED
         try:
             request = UpstreamRequest(body, self._facts.headers, self._facts.request_id, self._facts.request.model)
             async with self._router.stream(request) as stream:
@@ -83,8 +86,14 @@ class Sampler:
             problem = failure.reason
             raise
         finally:
-            self._meter(source.model or self._facts.request.model, answer.usage)
+            self._meter(source, self._used(answer, source, body, problem))
             await self._records.model_result(intent, answer, source, began, problem)
+
+    def _used(self, answer: Assembler, source: Source, body: bytes, problem: str | None) -> Mapping[str, Any]:
+        """What the call used, as the upstream counts; an answer that broke off at least what was seen of it."""
+        if answer.finished or (source.upstream is None and problem != CANCELLED):
+            return answer.usage
+        return at_least(answer.usage, asked=len(body), told=answer.characters)
 
     def _body(self, step: int, messages: Sequence[Message]) -> bytes:
         facts = self._facts

@@ -128,15 +128,23 @@ class Turns:
     def running(self) -> int:
         return len(self._tasks)
 
+    def joinable(self, key: TurnKey | None) -> Turn | None:
+        """The turn that a request for `key` would join or replay, if there is one."""
+        earlier = self._kept.get(key) if key is not None else None
+        if earlier is None or not (earlier.running or (earlier.succeeded and not earlier.delivered)):
+            return None
+        return earlier
+
     def start_or_join(self, key: TurnKey | None, work: Work) -> Turn:
         """The turn for `key`: the running one, one that was never fully delivered, or a new one.
 
         A request without a key (a client that names no session) is always a new turn.
         """
+        joined = self.joinable(key)
+        if joined is not None:
+            return joined
         earlier = self._kept.get(key) if key is not None else None
         if earlier is not None:
-            if earlier.running or (earlier.succeeded and not earlier.delivered):
-                return earlier
             turn = Turn(key, progress=Progress() if earlier.succeeded else earlier.progress)
         else:
             turn = Turn(key)

@@ -17,6 +17,7 @@ from gateway.agent.history import rebuild
 from gateway.agent.loop import TurnRun
 from gateway.agent.offer import Offer, offer_for
 from gateway.agent.pairs import Pairs
+from gateway.agent.records import Source
 from gateway.agent.turns import Turn, TurnKey
 from gateway.api.auth import authenticate
 from gateway.api.body import read_body
@@ -33,8 +34,8 @@ from gateway.messages.request import MessagesRequest
 from gateway.messages.rules import check_rules, refuse_threads
 from gateway.messages.tool_choice import normalised_tool_choice
 from gateway.messages.versions import check_version
+from gateway.providers.adapt import estimate_edited
 from gateway.providers.base import FORWARDED_HEADERS, UpstreamRequest
-from gateway.providers.estimate import estimate_tokens
 from gateway.sandbox.driver import Workspace
 from gateway.sandbox.session import SessionKey
 from gateway.store.keys import Principal
@@ -57,6 +58,10 @@ async def create_message(request: Request) -> Response:
     route = context.services.router.route(parsed.model)
     client = client_facts(request.headers, parsed)
     facts = _turn_facts(context, principal, parsed, client, request)
+    key = _turn_key(facts, parsed) if client.named else None
+    joined = context.turns.joinable(key) if context.admission.allows(principal, parsed.model) else None
+    if joined is not None:  # it has a ticket of its own
+        return _followed(context, joined, parsed, facts, {SESSION_HEADER: client.session})
     async with contextlib.AsyncExitStack() as stack:
         ticket = stack.enter_context(context.admission.admit(principal, parsed.model))
         memory = Memory(context.prompt_cache, principal.subject, enabled=context.settings.prompt_cache_enabled)
@@ -70,22 +75,29 @@ async def create_message(request: Request) -> Response:
         held = stack.pop_all()
 
     async def work(turn: Turn) -> None:
-        answered: set[str] = set()
+        answered: set[tuple[str | None, str | None]] = set()
 
-        def meter(model: str, usage: Mapping[str, Any]) -> None:
-            answered.add(model)
-            ticket.use(model, usage)
+        def meter(source: Source, usage: Mapping[str, Any]) -> None:
+            answered.add((source.upstream, source.model))
+            ticket.use(source.model or parsed.model, usage)
 
         async with held:
             run = TurnRun(facts, turn, context.services, Pairs(context.sealer, principal.subject), meter)
             await run.run()
             # What a spare answered would be told long after the first is well again.
-            if place is not None and turn.succeeded and answered == {route.targets[0].model}:
+            first = route.targets[0]
+            if place is not None and turn.succeeded and answered == {(first.upstream, first.model)}:
                 place.keep(turn.log.message())
 
-    turn = context.turns.start_or_join(_turn_key(facts, parsed) if client.named else None, work)
+    turn = context.turns.start_or_join(key, work)
     if turn.work is not work:
-        await held.aclose()  # the request joined a turn that has a ticket of its own
+        await held.aclose()
+    return _followed(context, turn, parsed, facts, headers)
+
+
+def _followed(
+    context: ApiContext, turn: Turn, parsed: MessagesRequest, facts: TurnFacts, headers: Mapping[str, str]
+) -> TurnResponse:
     return TurnResponse(
         context.turns,
         turn,
@@ -112,9 +124,14 @@ async def count_tokens(request: Request) -> Response:
     asked = UpstreamRequest(encoded, _forwarded(request), request_id_of(request), parsed.model)
     count = await context.services.router.count_tokens(asked)
     headers = {COUNT_HEADER: "upstream" if count is not None else "estimate"}
-    if count is None:
-        count = await asyncio.to_thread(estimate_tokens, MessagesRequest.parse(encoded, counting=True))
-    return Response(jsonbytes.encode({"input_tokens": count}), headers=headers, media_type="application/json")
+    left = whole = None
+    if count is None or "context_management" in parsed.fields:
+        left, whole = await asyncio.to_thread(estimate_edited, MessagesRequest.parse(encoded, counting=True))
+    count = left if count is None else count
+    told: dict[str, Any] = {"input_tokens": count}
+    if whole is not None and left is not None and count is not None:
+        told["context_management"] = {"original_input_tokens": count + whole - left}
+    return Response(jsonbytes.encode(told), headers=headers, media_type="application/json")
 
 
 def _checked(body: bytes, headers: Mapping[str, str], *, counting: bool = False) -> MessagesRequest:

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["MOST_TOKENS", "Counts", "counts_of"]
+__all__ = ["MOST_TOKENS", "Counts", "at_least", "counts_of"]
 
 MOST_TOKENS = 10_000_000
 """More than any model reads or writes in one call; larger claims count as this much."""
+
+CHARACTERS_A_TOKEN = 4
+"""Of plain text, about; for answers that nobody counted."""
 
 MOST_ITERATIONS = 1000
 _KEPT_DIGITS = 15
@@ -63,6 +66,18 @@ def counts_of(usage: Mapping[str, Any]) -> list[Counts]:
     if not calls or sum(call.total for call in calls) < whole.total:
         return [whole]
     return calls
+
+
+def at_least(usage: Mapping[str, Any], *, asked: int, told: int) -> dict[str, Any]:
+    """The usage of an answer that broke off, of which the upstream's own counts come last or not at all: no less
+    than what was asked (bytes) and told (characters) so far. Else a client would spare its budget by hanging up.
+    """
+    counted = _one(usage)
+    floor: dict[str, Any] = dict(usage)
+    if counted.prompt == 0:
+        floor["input_tokens"] = asked // CHARACTERS_A_TOKEN
+    floor["output_tokens"] = max(counted.output, told // CHARACTERS_A_TOKEN)
+    return floor
 
 
 def _one(usage: Mapping[str, Any]) -> Counts:

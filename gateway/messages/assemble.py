@@ -35,6 +35,12 @@ class Assembler:
         return content
 
     @property
+    def characters(self) -> int:
+        """How much has been said so far, in all blocks, the open one included."""
+        waiting = sum(len(part) for parts in self._parts.values() for part in parts)
+        return waiting + len(jsonbytes.encode(self.content))
+
+    @property
     def usage(self) -> dict[str, Any]:
         """The counts so far: cumulative, later reports over earlier ones."""
         counts: dict[str, Any] = self.message["usage"]

@@ -159,10 +159,12 @@ async def _forward(forwarding: Forwarding, scope: Scope, asked: _Asked, receive:
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    """The headers by name; of a repeated one the first counts."""
+    """The headers by name; of a repeated one the first counts, but betas may come in several."""
     found: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        found.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if found.setdefault(name, value) is not value and name == "anthropic-beta" and value not in found[name]:
+            found[name] += f", {value}"
     return found
 
 

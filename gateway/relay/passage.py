@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Send
 
+from gateway.limits.counts import at_least
 from gateway.messages import jsonbytes
 from gateway.messages.assemble import Assembler
 from gateway.messages.errors import ApiError, envelope
@@ -87,7 +88,6 @@ class Passage:
         self._offered = offered
         self._tap = StreamTap(glance.model, offered)
         self._vigil: Vigil | None = None
-        self._sending = False
         self._signing: asyncio.Event | None = None
         self.begun = False
         """The head of the answer is out: a failure can only be told in the stream."""
@@ -113,8 +113,9 @@ class Passage:
                     self._answers(raw)
                     await self._carry(raw)
             except RelayEnded as ended:
-                async with router.stream(_asking_for_a_stream(request), skip=ended.tried) as stream:
-                    self._answers(stream)
+                asked = _asking_for_a_stream(request)
+                async with router.stream(asked, skip=ended.tried, failed=ended.failures) as stream:
+                    self._answers(stream, ended.attempts)
                     await self._carry(_Spelled(stream) if self._glance.stream else _Assembled(stream))
             return None
         except asyncio.CancelledError:
@@ -131,6 +132,8 @@ class Passage:
             if self._glance.stream:
                 self.usage, self.stop_reason = self._tap.usage, self._tap.stop_reason
                 self.answered_model = self._tap.answered_model
+            if self.stop_reason is None and (self.upstream is not None or vigil.reason is not None):
+                self.usage = at_least(self.usage, asked=len(request.body), told=self._tap.told)
 
     async def fail(self, error: ApiError) -> None:
         """End an answer that has begun. A client that takes nothing is not waited for."""
@@ -143,9 +146,9 @@ class Passage:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
-    def _answers(self, source: RoutedBytes | RoutedStream) -> None:
+    def _answers(self, source: RoutedBytes | RoutedStream, before: int = 0) -> None:
         self.upstream_request = source.headers.get("request-id")
-        self.upstream, self.attempts = source.target.upstream, source.attempts
+        self.upstream, self.attempts = source.target.upstream, before + source.attempts
         self.target_model = source.target.model
 
     async def _carry(self, raw: RawStream) -> None:
@@ -235,9 +238,7 @@ class Passage:
         """In its turn: a sign of life that waits for a slow client is about what went before it."""
         if self._signing is not None:
             await self._signing.wait()
-        self._sending = True
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        self._sending = False
 
     def _noted(self) -> None:
         if self._vigil is not None:
@@ -259,8 +260,8 @@ class Passage:
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def _beat(self) -> None:
-        if self._over or self._sending:
-            return  # what waits to be sent is sign enough, and by then this one would be wrong
+        if self._over:
+            return
         signing = self._signing = asyncio.Event()
         try:
             # JSON may begin with spaces; they keep the connection of a client that waits for a whole answer.

@@ -25,6 +25,8 @@ from gateway.messages.sse_reader import MAX_EVENT, SseDecoder
 __all__ = ["StreamTap", "check_offered"]
 
 _END = b"\n\n"
+_DELTA_FRAME = 120
+"""Bytes of a delta event around its text."""
 _KIND_OF_BLOCK = {
     "text": "text_delta",
     "thinking": "thinking_delta",
@@ -52,6 +54,8 @@ class StreamTap:
         self.usage: dict[str, Any] = {}
         self.answered_model: str | None = None
         self.stop_reason: str | None = None
+        self.told = 0
+        """Characters of all deltas so far, about."""
         self.failed: dict[str, Any] | None = None
         self.broken: StreamBroken | None = None
 
@@ -141,7 +145,9 @@ class StreamTap:
             run = None if self._deltas is None else self._deltas.match(data, begin)
             if run is not None:
                 begin = run.end()
-                out.append(run[0])
+                whole = run[0]
+                self.told += len(whole) - whole.count(_END) * _DELTA_FRAME
+                out.append(whole)
                 continue
             whole = data[begin : end + 2]
             try:
@@ -195,6 +201,8 @@ class StreamTap:
         if event.name == events.CONTENT_BLOCK_START:
             check_offered(event.data["content_block"], self._offered)
             self._deltas = _deltas_of(self._grammar.open_type or "", self._grammar.blocks - 1)
+        elif event.name == events.CONTENT_BLOCK_DELTA and whole is not None:
+            self.told += max(0, len(whole) - _DELTA_FRAME)
         elif event.name == events.CONTENT_BLOCK_STOP:
             self._deltas = None
         elif event.name == events.MESSAGE_DELTA:

@@ -50,12 +50,13 @@ class RelayEnded(UpstreamFailure):
     does not, tells the client the most helpful of the failures, as for any other.
     """
 
-    def __init__(self, failures: Sequence[UpstreamFailure], tried: int) -> None:
+    def __init__(self, failures: Sequence[UpstreamFailure], tried: int, attempts: int = 0) -> None:
         none = GatewayHeldBack("No upstream takes this request as it is.", retry_after=1, reason="relay")
         failure = told(failures) if failures else none
         super().__init__(failure.reason, failure.answer)
         self.failures = tuple(failures)
         self.tried = tried
+        self.attempts = attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,7 @@ class Router:
             upstream = self._upstreams[target.upstream]
             outgoing = self._for(target, request, route)
             if relaying and upstream.breaker.allows and not upstream.relays(outgoing):
-                raise RelayEnded(failures, at)
+                raise RelayEnded(failures, at, attempts)
             another = at + 1 < len(route.targets)
             for number in range(1, upstream.attempts + 1):
                 began = self._clock()

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from tests.support.gateway import Gateway
-from tests.support.hostile_answers import SECRET, Dialect, Json, scripts
+from tests.support.hostile_answers import ERRORS, SECRET, STATUSES, Dialect, Json, chat_text, messages_text, scripts
 from tests.support.hostile_checks import check_answer
 from tests.support.messages_api import BASH, asking
 from tests.support.places import Member, join, serving
-from tests.support.raw_upstream import RawUpstream, Script
+from tests.support.raw_upstream import RawUpstream, Script, chunked, with_length
 
-EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "30"))
 LOOK = {"command": "true"}
 SPARE = "spare"
 
@@ -109,7 +109,9 @@ def test_the_client_sees_a_legal_answer_or_an_error(
 ) -> None:
     hidden = [SECRET, f"127.0.0.1:{hostile.port}", "127.0.0.1:9999", "Traceback"]
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES < 100)
+    examples = EXAMPLES // 2 if tools else EXAMPLES  # each asks twice, and waits before it asks again
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES < 100)
     @given(played=answers(model, tools))
     def check(played: list[Script]) -> None:
         hostile.play(*played)
@@ -121,3 +123,34 @@ def test_the_client_sees_a_legal_answer_or_an_error(
 
     check()
     hostile.play((b"",))
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("tools", [False, True], ids=["plain", "with tools"])
+@pytest.mark.parametrize("model", ["messages", "chat"])
+def test_an_answer_that_ends_after_any_of_its_events_is_no_whole_answer(
+    model: str, tools: bool, stream: bool, hostile: RawUpstream, http: httpx.Client, caller: Member
+) -> None:
+    """The chat dialect's answer is whole with its finish reason; what follows are counts and a mark."""
+    events = messages_text() if model == "messages" else chat_text()
+    least = len(events) if model == "messages" else len(events) - 2
+    ends: list[Script] = [(b"0\r\n\r\n",), ("close",), ("reset",)]
+    for at, end in itertools.product(range(1, least), ends):
+        hostile.play((chunked(events[:at], end=False), *end))
+        answer = ask(http, caller, model, *([BASH] if tools else []), stream=stream)
+        seen = check_answer(
+            answer.status_code, answer.headers, answer.content, stream=stream, model=model, hidden=[SECRET]
+        )
+        assert seen == "error", (at, end)
+
+
+@pytest.mark.parametrize("model", ["messages", "chat"])
+def test_a_refusal_of_any_kind_tells_nothing_of_the_operators(
+    model: str, hostile: RawUpstream, http: httpx.Client, caller: Member
+) -> None:
+    for (body, kind), status in itertools.product(ERRORS, STATUSES):
+        hostile.play((with_length(body, status, f"application/{kind}"),))
+        answer = ask(http, caller, model, stream=True)
+        hidden = [SECRET, "127.0.0.1:9999"]
+        seen = check_answer(answer.status_code, answer.headers, answer.content, stream=True, model=model, hidden=hidden)
+        assert seen == "error", (body, status)

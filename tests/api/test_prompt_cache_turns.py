@@ -341,7 +341,6 @@ def test_who_waited_for_a_request_that_came_to_nothing_asks_alone(
         pytest.param(
             "first-model",
             id="the same model",
-            marks=pytest.mark.xfail(strict=True, reason="a turn is not told which upstream answered, only which model"),
         ),
     ],
 )

@@ -92,6 +92,23 @@ def test_count_tokens_is_answered_by_the_upstream_for_what_it_would_get(
     assert answer.json()["input_tokens"] > 0
 
 
+def test_count_tokens_tells_what_edits_of_the_context_save(member: Member) -> None:
+    result = {"type": "tool_result", "tool_use_id": "toolu_01", "content": "a long result " * 2000}
+    messages = [
+        {"role": "user", "content": "look"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_01", "name": "look", "input": {}}]},
+        {"role": "user", "content": [result]},
+    ]
+    edit = {
+        "type": "clear_tool_uses_20250919",
+        "trigger": {"type": "input_tokens", "value": 100},
+        "keep": {"type": "tool_uses", "value": 0},
+    }
+    body = {"model": "m", "messages": messages, "context_management": {"edits": [edit]}}
+    told = member.caller.request("POST", "/v1/messages/count_tokens", json=body).json()
+    assert told["context_management"]["original_input_tokens"] > told["input_tokens"] + 1000
+
+
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory, upstream_url: str) -> Iterator[Gateway]:
     variables = {"BULKHEAD_SANDBOX_DRIVER": "bubblewrap", "BULKHEAD_MODELS": "only-this, and-that"}

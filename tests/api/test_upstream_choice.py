@@ -215,7 +215,6 @@ def test_a_spare_upstream_answers_for_one_that_is_overloaded(
         pytest.param(
             (),
             id="forwarded",
-            marks=pytest.mark.xfail(strict=True, reason="tries before the change of language are forgotten"),
         ),
         pytest.param((BASH,), id="turn"),
     ],

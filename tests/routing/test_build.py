@@ -191,6 +191,31 @@ models:
     assert upstream.came[0][1]["x-team"] == "a"
 
 
+async def test_a_version_of_a_file_is_sent_by_every_kind_that_has_versions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SECRET_OF_ONE", "k")
+    for kind in ("anthropic", "azure", "databricks"):
+        async with listening() as upstream:
+            file = tmp_path / f"{kind}.yaml"
+            credential = "" if kind == "anthropic" else "credential: {env: SECRET_OF_ONE}, "
+            file.write_text(
+                f"""
+upstreams:
+  one: {{kind: {kind}, url: "{upstream.url}", {credential}version: "2026-10-21", attempts: 1}}
+models:
+  claude-a: {{upstream: one}}
+"""
+            )
+            monkeypatch.setenv("BULKHEAD_UPSTREAMS", str(file))
+            router = build_router(load_settings())
+            with pytest.raises(UpstreamError):
+                async with router.stream(ASKED):
+                    pass
+            await router.aclose()
+        assert upstream.came[0][1]["anthropic-version"] == "2026-10-21"
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [

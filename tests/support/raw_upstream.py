@@ -10,7 +10,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -214,9 +214,9 @@ class _Peer:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
-    async def while_there(self, playing: object) -> bool:
+    async def while_there(self, playing: Coroutine[None, None, bool]) -> bool:
         """What the coroutine returns; False as soon as the gateway closes the connection."""
-        play: asyncio.Future[bool] = asyncio.ensure_future(playing)  # type: ignore[arg-type]
+        play = asyncio.ensure_future(playing)
         watch = asyncio.ensure_future(self._reader.read(65536))
         try:
             await asyncio.wait({play, watch}, return_when=asyncio.FIRST_COMPLETED)

@@ -4,6 +4,7 @@ A block gives nothing before something is worth showing: blank texts and calls w
 events of one block; must not know which block is live.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -21,6 +22,9 @@ MAX_KEPT_REASONING = 128 * 1024
 """Characters of reasoning kept to go back inside a signature."""
 _MAX_BLANK = 4096
 _MAX_DETAILS = 4096
+_OBJECT_BEGINS = re.compile(r'\{\s*["}]')
+"""Weak models write objects of other languages: unquoted names, single quotes."""
+_MAX_BEGINNING = 256
 _BLANK_ARGUMENTS = frozenset({"", "null", '""', "{}", "[]"})
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -182,6 +186,8 @@ class CallItem:
         self._reading = reading
         self._waiting: list[str] = []
         self._open = False
+        self._odd = False
+        """Whether the arguments have begun, and not like an object."""
 
     def add(self, more: str) -> None:
         if more:
@@ -190,7 +196,10 @@ class CallItem:
 
     def give(self, emit: Emit) -> None:
         if not self._open:
-            if not self.call.arguments.startswith("{") or not self.call.name:
+            if self._odd or not self.call.name:
+                return
+            if not _OBJECT_BEGINS.match(self.call.arguments[:_MAX_BEGINNING]):
+                self._odd = self.call.size > _MAX_BEGINNING
                 return
             self._start(emit)
         text = "".join(self._waiting)
@@ -206,7 +215,8 @@ class CallItem:
         self.give(emit)
         if not self._open:
             self._start(emit)
-            text = _object(self.call.arguments)
+            arguments = self.call.arguments
+            text = arguments if cut and arguments.startswith("{") else _object(arguments)
             if text:
                 emit("delta", {"type": "input_json_delta", "partial_json": text})
         emit("stop", {})
@@ -222,13 +232,15 @@ class CallItem:
 
 
 def _object(arguments: str) -> str:
-    """Arguments that are no plain object, as the object the API wants: "" for none, the inner one where it was
+    """Arguments that did not begin like an object, as the object the API wants: "" for none, the inner one where it was
     encoded twice, else the text under a name that tells the model what it did."""
     text = arguments.strip()
     if text in _BLANK_ARGUMENTS:
         return ""
     try:
         inner = jsonbytes.decode_any(text.encode("utf-8", "replace"))
+        if isinstance(inner, dict):
+            return text
         if isinstance(inner, str):
             if inner.strip() in _BLANK_ARGUMENTS:
                 return ""

@@ -135,9 +135,26 @@ def test_a_call_without_arguments_has_an_empty_input_and_never_null(args: Any) -
     assert inputs(assembled(events)) == [{}]
 
 
-def test_arguments_that_are_no_object_are_shown_to_the_model_as_what_they_were() -> None:
-    message = answer(calls(fragment(0, "a", "Bash", "ls -l")), delta("tool_calls"))
-    assert inputs(message) == [{"invalid_arguments": "ls -l"}]
+@pytest.mark.parametrize("text", ["ls -l", "{'command': 'ls'}", "{command: 1}", "{ls", "{" + " " * 300 + "x}"])
+@pytest.mark.parametrize("size", [1, 400])
+def test_arguments_that_are_no_object_are_shown_to_the_model_as_what_they_were(text: str, size: int) -> None:
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    message = answer(
+        calls(fragment(0, "a", "Bash", "")), *(calls(fragment(0, args=one)) for one in pieces), delta("tool_calls")
+    )
+    assert inputs(message) == [{"invalid_arguments": text}]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1}', '{ "a" : 1 }', "{" + " " * 300 + '"a":1}', '{"a":1,"b":"' + "x" * 900 + '"}']
+)
+@pytest.mark.parametrize("size", [1, 300, 5000])
+def test_objects_stay_as_they_were_written(text: str, size: int) -> None:
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    message = answer(
+        calls(fragment(0, "a", "Bash", "")), *(calls(fragment(0, args=one)) for one in pieces), delta("tool_calls")
+    )
+    assert inputs(message) == [json.loads(text)]
 
 
 def test_the_older_single_function_call_is_a_call() -> None:
