@@ -32,8 +32,11 @@ LEFTOVER_SECONDS = 10
 """How long containers that are being removed may take to go."""
 ORDER = ("setup", "messages", "providers", "store", "audit", "policy", "broker", "sandbox", "tools", "agent", "api")
 """These first and in this order, other directories of tests/ after them by name."""
-NOT_QUICK = ("api", "broker", "cli", "clients", "faults", "sandbox", "setup", "tools")
-"""Left out of the quick gate: they start gateways, sandboxes, real clients or whole set-ups."""
+NOT_QUICK = (
+    *("api", "broker", "cli", "clients", "faults", "sandbox", "setup", "tools"),
+    *("fuzz", "providers/wire", "upstreams"),
+)
+"""Left out of the quick gate: they start gateways, sandboxes, real clients or whole set-ups, or take long."""
 FAST = ("tests", "-m", "not engine")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.agent.facts import TurnLimits
+from gateway.limits.counts import counts_of
 from gateway.messages import usage as counts
 
 Json = dict[str, Any]
@@ -42,7 +43,7 @@ class Budget:
                 "max_steps", most, f"This turn was stopped after {most} model calls, the most it may take."
             )
         tokens = self._limits.output_tokens
-        used = sum(int(one.get("output_tokens") or 0) for one in self.iterations)
+        used = sum(call.output for one in self.iterations for call in counts_of(one))
         if tokens is not None and used >= tokens:
             text = f"This turn was stopped after {used} output tokens; {tokens} are allowed here."
             raise LimitReached("max_turn_output_tokens", tokens, text)

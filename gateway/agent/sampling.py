@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 CANCELLED = "cancelled"
 
+_HELD_BACK = frozenset({"tool_use", "mcp_tool_use"})
+
 Meter = Callable[[Source, Mapping[str, Any]], None]
 """Told who answered and the usage of every model call, whole or not."""
 
@@ -124,10 +126,12 @@ class Sampler:
         if event.name == MESSAGE_START:
             self._out.start(event.data["message"])
         elif event.name == CONTENT_BLOCK_START:
-            if event.data["content_block"].get("type") != "tool_use":
+            if event.data["content_block"].get("type") not in _HELD_BACK:
                 self._out.open_block(event.data["content_block"])
-        elif answer.content and answer.content[-1].get("type") == "tool_use":
-            return
+        elif answer.content and answer.content[-1].get("type") in _HELD_BACK:
+            # Claude Code ends the turn on any delta into an `mcp_tool_use`: it goes whole.
+            if event.name == CONTENT_BLOCK_STOP and answer.content[-1]["type"] == "mcp_tool_use":
+                self._out.whole_block(answer.content[-1])
         elif event.name == CONTENT_BLOCK_DELTA:
             self._out.delta(event.data["delta"])
         elif event.name == CONTENT_BLOCK_STOP:

@@ -56,8 +56,8 @@ class Grammar:
         if not isinstance(message, dict):
             raise StreamBroken("message_start without a message")
         _object_or_absent(message, "usage", MESSAGE_START)
-        if not isinstance(message.get("content", []), list):
-            raise StreamBroken("message_start: content is not a list")
+        if message.get("content") not in (None, []):
+            raise StreamBroken("message_start: content is not an empty list")
         self.started = True
 
     def _block_start(self, event: Event) -> None:

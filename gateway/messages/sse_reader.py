@@ -24,8 +24,8 @@ class SseDecoder:
         self._broken: StreamBroken | None = None
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that this chunk completes. Raises `StreamBroken` (bad JSON, too large); events before the
-        fault come first, and the next call raises."""
+        """The events that this chunk completes. Raises `StreamBroken`. Events before one that is no
+        JSON come first, and the next call raises; one that is too large takes its chunk with it."""
         return self._checked(lambda: self._data.feed(chunk))
 
     def close(self) -> list[Event]:

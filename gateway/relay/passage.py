@@ -50,10 +50,10 @@ class _Whole(msgspec.Struct):
     """What is looked at in an answer that is one JSON object."""
 
     type: str
+    content: list[_WholeBlock]
     model: str | None = None
     stop_reason: str | None = None
     usage: dict[str, Any] | None = None
-    content: list[_WholeBlock] = []
 
 
 _whole = msgspec.json.Decoder(_Whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,6 +10,7 @@ from typing import Any
 
 from gateway.api.client import Claims
 from gateway.audit.chain import Announcement
+from gateway.audit.errors import AuditUnavailable
 from gateway.audit.log import AuditLog
 from gateway.providers.base import UpstreamRequest
 from gateway.relay.passage import Passage
@@ -52,7 +54,12 @@ class RelayRecords:
         return Started(intent, principal.subject, time.monotonic())
 
     async def end(self, started: Started, passage: Passage, problem: str | None) -> None:
+        """How it ended. Never raises: the answer may be on its way, and the log itself says that it is broken."""
         used: dict[str, Any] = passage.usage
+        with contextlib.suppress(AuditUnavailable):
+            await self._conclude(started, passage, used, problem)
+
+    async def _conclude(self, started: Started, passage: Passage, used: dict[str, Any], problem: str | None) -> None:
         await self._audit.conclude(
             "model.result",
             session=None,

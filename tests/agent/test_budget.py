@@ -66,3 +66,9 @@ def test_a_client_that_does_not_read_the_list_is_told_call_by_call() -> None:
     first, last = one.usage(reads_iterations=False)
     assert first == {"input_tokens": 10, "output_tokens": 5}
     assert (last["input_tokens"], last["output_tokens"], len(last["iterations"])) == (30, 7, 2)
+
+
+def test_counts_that_are_no_numbers_do_not_fail_the_turn() -> None:
+    one = budget(output_tokens=100)
+    one.iterations += [{"output_tokens": "many"}, {"output_tokens": [1]}, {"output_tokens": -5}, {"output_tokens": 40}]
+    one.check_step(2)

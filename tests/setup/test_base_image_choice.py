@@ -8,8 +8,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from gateway.images.base_os import BaseStep, choose_base
-from gateway.images.base_os import apt_sources, provide_base
+from gateway.images.base_os import BaseStep, apt_sources, choose_base, provide_base
 from gateway.images.errors import BootstrapMissing, ImageError
 from gateway.images.progress import Progress
 
