@@ -1,4 +1,4 @@
-"""GET /v1/models: the models on offer, in the API's pages."""
+"""GET /v1/models: the models on offer to a key, in the API's pages."""
 
 from __future__ import annotations
 
@@ -24,20 +24,25 @@ async def list_models(
     before_id: str | None = None,
 ) -> dict[str, Any]:
     """One page, in the order of the list."""
-    await authenticate(request)
-    models = await context_of(request).services.router.models()
-    return page_of(models, limit, after_id=after_id, before_id=before_id)
+    return page_of(await _models(request), limit, after_id=after_id, before_id=before_id)
 
 
 # An id may hold slashes: the names of a hub's models do, and so do `upstream/model` ids.
 @router.get("/v1/models/{model_id:path}")
 async def get_model(request: Request, model_id: str) -> Model:
     """One model by id."""
-    await authenticate(request)
-    for model in await context_of(request).services.router.models():
+    for model in await _models(request):
         if model["id"] == model_id:
             return model
     raise ApiError(404, "not_found_error", f"model: {model_id}")
+
+
+async def _models(request: Request) -> list[Model]:
+    """Those that the caller's key may use."""
+    principal = await authenticate(request)
+    context = context_of(request)
+    offered = await context.services.router.models()
+    return [model for model in offered if context.admission.allows(principal, model["id"])]
 
 
 def page_of(

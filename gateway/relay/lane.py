@@ -72,22 +72,21 @@ class Lane:
         ):
             await self._app(scope, receive, send)
             return
-        headers = _headers(scope)
-        stated = headers.get("content-length", "")
-        if stated.isdigit() and int(stated) > forwarding.max_body_bytes:
-            await self._app(scope, receive, send)
-            return
-        arrived: list[Message] = []
-        body = await _whole_body(receive, arrived, forwarding.max_body_bytes)
-        asked = None if body is None else _Asked.read(headers, body)
-        if asked is None or not asked.forwardable(forwarding):
-            await self._app(scope, _again(arrived, receive), send)
-            return
-        request_id = asked.request.request_id
+        headers, request_id = _headers(scope), f"req_{secrets.token_hex(12)}"
         try:
-            await _forward(forwarding, scope, asked, receive, send)
+            # Before the body: nobody unknown is given room for one.
+            peer = scope.get("client")
+            principal = await forwarding.authenticate(headers, peer[0] if peer else None, scope["path"])
+            arrived: list[Message] = []
+            body = await _whole_body(receive, headers, arrived, forwarding.max_body_bytes)
+            asked = None if body is None else _Asked.read(headers, body, request_id)
+            if asked is not None and asked.forwardable(forwarding):
+                await _forward(forwarding, principal, asked, receive, send)
+                return
         except Exception as failure:  # noqa: BLE001 - the one place where a failure becomes an answer
             await _refuse(answer_of(failure, request_id), request_id, send)
+            return
+        await self._app(scope, _again(arrived, receive), send)
 
 
 @dataclass(slots=True)
@@ -100,14 +99,14 @@ class _Asked:
     request: UpstreamRequest
 
     @classmethod
-    def read(cls, headers: Mapping[str, str], body: bytes) -> _Asked | None:
+    def read(cls, headers: Mapping[str, str], body: bytes, request_id: str) -> _Asked | None:
         """None where the body is no request at all."""
         glance = glance_at(body)
         if glance is None:
             return None
         kept = {name: headers[name] for name in FORWARDED_HEADERS if name in headers}
         # Marked as free of foreign reasoning, which `forwardable` makes sure of before anybody relies on it.
-        request = UpstreamRequest(body, kept, f"req_{secrets.token_hex(12)}", glance.model, foreign_reasoning=False)
+        request = UpstreamRequest(body, kept, request_id, glance.model, foreign_reasoning=False)
         return cls(headers, claims(headers), glance, request)
 
     def forwardable(self, forwarding: Forwarding) -> bool:
@@ -129,9 +128,7 @@ class _Asked:
             return False  # a model that is not on offer: said after the caller is known
 
 
-async def _forward(forwarding: Forwarding, scope: Scope, asked: _Asked, receive: Receive, send: Send) -> None:
-    peer = scope.get("client")
-    principal = await forwarding.authenticate(asked.headers, peer[0] if peer else None, scope["path"])
+async def _forward(forwarding: Forwarding, principal: Principal, asked: _Asked, receive: Receive, send: Send) -> None:
     glance, client, request = asked.glance, asked.client, asked.request
     with forwarding.admission.admit(principal, glance.model) as ticket:
         session = client.session or f"anon-{request.request_id.removeprefix('req_')}"
@@ -168,9 +165,12 @@ def _headers(scope: Scope) -> dict[str, str]:
     return found
 
 
-async def _whole_body(receive: Receive, arrived: list[Message], limit: int) -> bytes | None:
+async def _whole_body(receive: Receive, headers: Mapping[str, str], arrived: list[Message], limit: int) -> bytes | None:
     """The body, with its messages kept in `arrived`; None where it is not the lane's to judge: too large, or
     the client left."""
+    stated = headers.get("content-length", "")
+    if stated.isdigit() and int(stated) > limit:
+        return None
     size = 0
     while True:
         message = await receive()

@@ -52,6 +52,17 @@ def test_a_body_over_the_limit_is_refused_by_its_stated_length(path: str, member
     assert str(32 * MIB) in error["message"]
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_nobody_unknown_is_given_room_for_a_body(path: str, member: Member) -> None:
+    """The answer comes on the headers alone: the body is never sent."""
+    connection = http.client.HTTPConnection(member.caller.url.removeprefix("http://"), timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", path, headers={"x-api-key": "bh_unknown", "content-length": str(MIB)})
+        answer = connection.getresponse()
+        error = json.loads(answer.read())["error"]
+    assert (answer.status, error["type"]) == (401, "authentication_error")
+
+
 def test_a_body_over_the_limit_is_refused_when_it_states_no_length(member: Member) -> None:
     answer = member.caller.request("POST", "/v1/messages", content=in_pieces(33 * MIB))
     assert (answer.status_code, answer.json()["error"]["type"]) == (413, "request_too_large")

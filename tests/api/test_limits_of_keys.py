@@ -164,6 +164,13 @@ def test_a_model_that_is_not_the_keys_is_refused_in_words(
     assert ask(member, *tools, stream=stream, model="claude-haiku-4").status == 200
 
 
+def test_a_key_is_shown_the_models_that_it_may_use(gateway: Gateway) -> None:
+    member = join_limited(gateway, models=("*model-b",))
+    listed = member.caller.request("GET", "/v1/models").json()["data"]
+    assert [model["id"] for model in listed] == ["model-b", "claude-via-model-b"]
+    assert member.caller.request("GET", "/v1/models/model-a").status_code == 404
+
+
 def test_tokens_are_counted_for_the_keys_models_only(gateway: Gateway) -> None:
     member = join_limited(gateway, models=("claude-haiku-*",))
 
