@@ -46,7 +46,7 @@ class Methods:
         self._calls = calls
         self._workers = workers
         self._roots = roots
-        self._spawner = Spawner()
+        self._spawner = Spawner(self._calls.reap)
         self._files = files = Files(roots)
         self._started = time.monotonic()
         self._inline: dict[str, Callable[[Params, bytes], Answer]] = {

@@ -6,6 +6,7 @@ Knows how a process comes to life, not what happens to its output (calls.py) or 
 from __future__ import annotations
 
 import os
+import time
 
 import guard
 import tree
@@ -18,6 +19,12 @@ _ARGUMENT_BYTES = 2 << 20
 _ARGUMENT_COUNT = 4096
 _ENVIRONMENT_COUNT = 1024
 _OWN_PREFIX = "BULKHEAD_"
+_TRIES = 40
+_PAUSE = 0.005
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def command_of(params: Params, payload: bytes) -> tuple[list[str], dict[str, str | None]]:
@@ -55,9 +62,13 @@ def command_of(params: Params, payload: bytes) -> tuple[list[str], dict[str, str
 
 
 class Spawner:
-    """Holds what every spawn shares: the inherited environment, /dev/null, tags and the OOM score."""
+    """Holds what every spawn shares: the inherited environment, /dev/null, tags and the OOM score.
 
-    def __init__(self) -> None:
+    `reap` collects ended children: until then they count against the limit of processes.
+    """
+
+    def __init__(self, reap: Callable[[], None]) -> None:
+        self._reap = reap
         self._base = {k: v for k, v in os.environ.items() if not k.startswith(_OWN_PREFIX)}
         self._null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self._tags = tree.Tags()
@@ -89,15 +100,7 @@ class Spawner:
             tag = self._tags.wear()
             self._oom.raise_for_child()
             try:
-                pid = os.posix_spawn(
-                    program,
-                    argv,
-                    merged,
-                    file_actions=actions,
-                    setsid=True,
-                    setsigmask=(),
-                    setsigdef=guard.RESET_IN_CHILDREN,
-                )
+                pid = self._start(program, argv, merged, actions)
             except OSError as error:
                 raise from_os_error(error, argv[0]) from error
             except ValueError as error:
@@ -107,6 +110,29 @@ class Spawner:
         finally:
             os.chdir("/")
         return pid, tag
+
+    def _start(self, program: str, argv: list[str], env: dict[str, str], actions: list[tuple[int, int, int]]) -> int:
+        """The pid. A tree that was just killed may still be on its way out: its places are waited for a moment."""
+        for _ in range(_TRIES):
+            try:
+                return self._posix_spawn(program, argv, env, actions)
+            except BlockingIOError:
+                self._reap()
+                time.sleep(_PAUSE)
+        return self._posix_spawn(program, argv, env, actions)
+
+    def _posix_spawn(
+        self, program: str, argv: list[str], env: dict[str, str], actions: list[tuple[int, int, int]]
+    ) -> int:
+        return os.posix_spawn(
+            program,
+            argv,
+            env,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=guard.RESET_IN_CHILDREN,
+        )
 
 
 def _find(name: str, path: str) -> str:

@@ -15,6 +15,9 @@ from tests.support.project import Json, Project, Script
 from tests.support.scripted import ScriptedUpstream
 from tests.support.wire_faults import CONVERSATIONS
 
+MODELS = ["claude-scripted-1", "claude-scripted-2"]
+"""The same for every upstream of the session: the gateway keeps the list for a while."""
+
 
 @pytest.fixture(scope="session")
 def upstream_port() -> int:
@@ -39,6 +42,7 @@ def script(tmp_path: Path, upstream_port: int) -> Iterator[Script]:
     def start(scenario: Json) -> ScriptedUpstream:
         for former in started:
             former.stop()
+        scenario = {"models": MODELS, **scenario}
         started.append(ScriptedUpstream(scenario, tmp_path / f"upstream-{len(started)}", upstream_port))
         return started[-1]
 
