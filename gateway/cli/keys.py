@@ -100,20 +100,24 @@ def list_keys(as_json: AsJson = False) -> None:
     if as_json:
         print_json([{**_shown(record), "state": _state(record)} for record in records])
         return
+    # Nothing is cut off: what is long takes several lines.
     table = Table(
-        Column("id", no_wrap=True), "name", "subject", "state", "workspace", "limits", "created", "expires", "last used"
+        Column("id", no_wrap=True),
+        Column("name", overflow="fold"),
+        Column("subject", overflow="fold"),
+        Column("state", no_wrap=True),
+        Column("workspace and limits", overflow="fold"),
+        Column("dates (UTC)", no_wrap=True),
     )
     for record in records:
+        dates = {"made": record.created_at, "ends": record.expires_at, "used": record.last_used_at}
         table.add_row(
             record.id,
             record.name,
             record.subject,
             _state(record),
-            record.workspace or "-",
-            record.limits.words() or "-",
-            show_time(record.created_at),
-            show_time(record.expires_at),
-            show_time(record.last_used_at),
+            "\n".join(filter(None, [record.workspace, record.limits.words()])) or "-",
+            "\n".join(f"{word} {show_time(stamp)[:10]}" for word, stamp in dates.items() if stamp is not None),
         )
     Console(markup=False).print(table)
 

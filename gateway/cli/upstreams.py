@@ -31,11 +31,19 @@ def list_upstreams(as_json: AsJson = False) -> None:
     if as_json:
         print_json(shown)
         return
-    table = Table(Column("upstream", no_wrap=True), "kind", "url", "credential", "at a time", "tries", "proxy")
+    # Nothing is cut off: on a narrow terminal addresses take several lines.
+    table = Table(
+        Column("upstream", no_wrap=True),
+        Column("kind", no_wrap=True),
+        Column("url", overflow="fold"),
+        Column("credential", overflow="fold", max_width=10),
+        Column("limits", no_wrap=True),
+    )
     for one in shown["upstreams"]:
         name = f"{one['name']} (default)" if one["name"] == plan.default else one["name"]
-        limits = (str(one["concurrency"]), str(one["attempts"]))
-        table.add_row(name, one["kind"], one["url"], one["credential"], *limits, one["proxy"] or "-")
+        limits = [f"{one['concurrency']} at a time", f"{one['attempts']} tries"]
+        where = [one["url"], *([f"by proxy {one['proxy']}"] if one["proxy"] else [])]
+        table.add_row(name, one["kind"], "\n".join(where), one["credential"], "\n".join(limits))
     console = Console(markup=False)
     console.print(f"From {plan.source}:")
     console.print(table)

@@ -82,9 +82,14 @@ def _inert(text: str) -> str:
 
 
 def _print_table(report: dict[str, Any], by: Grouping) -> None:
+    span = f"from {report['from']} to {report['to']} (UTC)"
+    if not report["data"]:
+        typer.echo(f"Nothing was used {span}.")
+        return
     labels = _labels(by)
-    numbers = [Column(_HEADINGS[name], justify="right", no_wrap=True) for name in FIELDS]
-    table = Table(*labels, *numbers, title=f"Usage from {report['from']} to {report['to']} (UTC)", show_footer=False)
+    heads = [Column(label, overflow="fold", min_width=6) for label in labels]
+    numbers = [Column(_HEADINGS[name], justify="right", overflow="fold") for name in FIELDS]
+    table = Table(*heads, *numbers, title=f"Usage {span}", show_footer=False)
     for row in report["data"]:
         table.add_row(*(row[label] or "-" for label in labels), *_cells(row))
     table.add_section()

@@ -71,7 +71,7 @@ def test_the_window_and_the_subject_can_be_chosen(run: Run) -> None:
     assert json.loads(run("--since", day(1), "--until", day(1), "--json"))["total"]["requests"] == 4
     assert json.loads(run("--subject", "bob", "--json"))["total"]["requests"] == 1
     assert json.loads(run("--subject", "nobody", "--json"))["data"] == []
-    assert "total" in run("--subject", "nobody")
+    assert run("--subject", "nobody").startswith("Nothing was used from ")
 
 
 def test_rows_can_be_models_or_days(run: Run) -> None:
