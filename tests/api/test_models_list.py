@@ -89,7 +89,8 @@ def app(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     errors.install(app)
     app.add_middleware(errors.RequestIds)
     app.include_router(models.router)
-    app.state.context = SimpleNamespace(services=SimpleNamespace(router=listing))
+    every_model = SimpleNamespace(allows=lambda principal, model: True)
+    app.state.context = SimpleNamespace(services=SimpleNamespace(router=listing), admission=every_model)
     return app
 
 
