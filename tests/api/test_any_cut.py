@@ -19,28 +19,14 @@ from tests.support.hostile_answers import Json, messages_call, messages_text
 from tests.support.hostile_checks import check_answer
 from tests.support.messages_api import BASH, Answer, asking
 from tests.support.places import Member, join, serving
+from tests.support.raw_fixtures import raw, upstream, upstream_url
 from tests.support.raw_upstream import RawUpstream, chunk, chunked
+
+__all__ = ["raw", "upstream", "upstream_url"]
 
 EXAMPLES = 25
 HELD = b"held"
 _turn = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def raw() -> Iterator[RawUpstream]:
-    upstream = RawUpstream().start()
-    yield upstream
-    upstream.stop()
-
-
-@pytest.fixture(scope="module")
-def upstream_url(raw: RawUpstream) -> str:
-    return raw.url
-
-
-@pytest.fixture(scope="module", autouse=True)
-def upstream() -> None:
-    """No scenario is played here."""
 
 
 @pytest.fixture(scope="module")

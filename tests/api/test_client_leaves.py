@@ -20,7 +20,10 @@ from tests.support.hostile_answers import Json, event, messages_call, messages_t
 from tests.support.messages_api import BASH, Answer, asking
 from tests.support.places import Member, join, serving
 from tests.support.processes import until
+from tests.support.raw_fixtures import raw, upstream, upstream_url
 from tests.support.raw_upstream import Again, RawUpstream, Script, chunk, chunked
+
+__all__ = ["raw", "upstream", "upstream_url"]
 
 ROOM = 4
 """Requests at a time: at the upstream, and of a key."""
@@ -38,23 +41,6 @@ MOMENTS: dict[str, Script] = {
     "while much comes": (BEGUN, Again(DELTA)),
     "after the last event": (WHOLE.removesuffix(b"0\r\n\r\n"), "hold"),
 }
-
-
-@pytest.fixture(scope="module")
-def raw() -> Iterator[RawUpstream]:
-    upstream = RawUpstream().start()
-    yield upstream
-    upstream.stop()
-
-
-@pytest.fixture(scope="module")
-def upstream_url(raw: RawUpstream) -> str:
-    return raw.url
-
-
-@pytest.fixture(scope="module", autouse=True)
-def upstream() -> None:
-    """No scenario is played here."""
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,10 @@ from tests.support.hostile_checks import check_answer
 from tests.support.messages_api import BASH, asking
 from tests.support.places import Member, join, serving
 from tests.support.processes import until
+from tests.support.raw_fixtures import raw, upstream, upstream_url
 from tests.support.raw_upstream import Again, Pause, RawUpstream, chunk, chunked, with_length
+
+__all__ = ["raw", "upstream", "upstream_url"]
 
 TURN_SECONDS = 3
 MIB = 1024 * 1024
@@ -36,18 +39,6 @@ LIES: dict[str, Json] = {
 }
 
 each_way = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-
-
-@pytest.fixture(scope="module")
-def raw() -> Iterator[RawUpstream]:
-    started = RawUpstream().start()
-    yield started
-    started.stop()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def upstream() -> None:
-    """No scenario is played here."""
 
 
 @pytest.fixture(scope="module")

@@ -165,5 +165,6 @@ def _model_info(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _time(seconds: object) -> str:
     """RFC 3339; 1970 where the server does not say."""
-    known = isinstance(seconds, int) and not isinstance(seconds, bool) and 0 <= seconds < 2**33
-    return datetime.fromtimestamp(seconds if known else 0, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # type: ignore[arg-type]
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds < 2**33:
+        seconds = 0
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
