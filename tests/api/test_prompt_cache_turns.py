@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.support.canned_upstream import Canned, CannedUpstream, canned_upstream, event, streamed
+from tests.support.forwarding import GATEWAY_VARIABLES, canned
 from tests.support.gateway import Gateway
 from tests.support.limited import join_limited, limited_key, usage_of
 from tests.support.messages_api import ASK, BASH, Answer, asking
@@ -20,23 +21,13 @@ from tests.support.places import Member, join, serving
 from tests.support.processes import until
 from tests.support.raw_post import raw_post
 
+__all__ = ["canned"]
+
 Json = dict[str, Any]
 
 JSON = "application/json"
 OVERLOADED = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
-VARIABLES = {
-    "PROMPT_CACHE_ENABLED": "true",
-    "BULKHEAD_SANDBOX_DRIVER": "bubblewrap",
-    "BULKHEAD_GRACE_SECONDS": "0.2",
-    "BULKHEAD_UPSTREAM_ATTEMPTS": "1",
-    "BULKHEAD_UPSTREAM_BREAKER_FAILURES": "0",
-}
-
-
-@pytest.fixture(scope="module")
-def canned() -> Iterator[CannedUpstream]:
-    with canned_upstream() as serving_it:
-        yield serving_it
+VARIABLES = {"PROMPT_CACHE_ENABLED": "true", **GATEWAY_VARIABLES}
 
 
 @pytest.fixture(autouse=True)
