@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from toolhost_processes import TOOLHOST
 
 from gateway.sandbox.errors import ToolhostError
 
@@ -208,3 +211,28 @@ async def test_orphans_are_reaped(running: Any) -> None:
     async with asyncio.timeout(10):
         while zombies() or (await running.host.health()).processes:
             await asyncio.sleep(0.005)
+
+
+def test_a_spawn_waits_a_moment_for_the_places_of_what_was_just_killed() -> None:
+    """Ended processes count against the limit until they are collected."""
+    script = f"""
+import sys; sys.path.insert(0, {str(TOOLHOST)!r})
+import errno, os, spawn
+reaped, full = [], [3]
+real = os.posix_spawn
+def crowded(*given, **more):
+    if full[0] > len(reaped):
+        raise BlockingIOError(errno.EAGAIN, "full")
+    return real(*given, **more)
+os.posix_spawn = crowded
+out = os.open("/dev/null", os.O_WRONLY)
+pid, _ = spawn.Spawner(lambda: reaped.append(1)).spawn(["true"], {{}}, "/", -1, out, out, -1)
+assert os.waitpid(pid, 0)[1] == 0 and len(reaped) == 3
+full[0] = 1000
+try:
+    spawn.Spawner(lambda: None).spawn(["true"], {{}}, "/", -1, out, out, -1)
+except spawn.Refusal as refusal:
+    print(refusal.reason)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "limit"), done.stderr
